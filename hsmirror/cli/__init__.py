@@ -1,0 +1,1 @@
+"""Arguments to settings, errors to exit statuses, progress on the way; no logic."""

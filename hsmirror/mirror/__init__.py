@@ -1,0 +1,1 @@
+"""The stages, plan → fetch → write → commit, and the run that composes them."""

@@ -1,0 +1,1 @@
+"""Policies without I/O: the budget of requests, what goes next, when to try again."""
