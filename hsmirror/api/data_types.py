@@ -13,7 +13,12 @@ _EXPERIMENT_AND_ROOM = frozenset({Scope.EXPERIMENT, Scope.ROOM})
 
 _ALL = (
     DataType("events", "read:events", ("id",), takes_time_range=True),
-    DataType("recordings", "read:recordings", ("recordingId", "egressId"), ("roomId", "metadata.roomName", "sessionId")),
+    DataType(
+        "recordings",
+        "read:recordings",
+        ("recordingId", "egressId"),
+        ("roomId", "metadata.roomName", "sessionId"),
+    ),
     DataType("chat", "read:chat", ("messageId",), person_fields=("senderId",), takes_time_range=True),
     DataType("ratings/continuous", "read:ratings", ("ratingId",), takes_time_range=True),
     DataType("ratings/sparse", "read:ratings", ("ratingId",), takes_time_range=True),
@@ -21,14 +26,27 @@ _ALL = (
     # `componentId` names the component, not the row: many rows share it, and may be alike to the byte.
     DataType("components", "read:components", ()),
     DataType("rooms", "read:events", ("id",), ("id",), (), _EXPERIMENT, documented=False),
-    DataType("participants", "read:events", ("participantId",), scopes=_EXPERIMENT_AND_ROOM, documented=False),
+    DataType(
+        "participants", "read:events", ("participantId",), scopes=_EXPERIMENT_AND_ROOM, documented=False
+    ),
     DataType("videochat", "read:videochat", takes_time_range=True, documented=False),
     DataType("eyetracking", "read:eyetracking", documented=False),
     DataType("variables", "read:events", scopes=frozenset({Scope.ROOM}), paged=False, documented=False),
-    DataType("agent-decisions", "read:events", ("id",), scopes=_EXPERIMENT_AND_ROOM, paged=False, documented=False),
+    DataType(
+        "agent-decisions", "read:events", ("id",), scopes=_EXPERIMENT_AND_ROOM, paged=False, documented=False
+    ),
     DataType("agent-runs", "read:events", ("id",), scopes=_EXPERIMENT, paged=False, documented=False),
     DataType("deployments", "read:deployments", ("id",), (), (), _EXPERIMENT, paged=False, documented=False),
-    DataType("sessions", "read:deployments", ("id",), ("id",), (), frozenset({Scope.DEPLOYMENT}), paged=False, documented=False),
+    DataType(
+        "sessions",
+        "read:deployments",
+        ("id",),
+        ("id",),
+        (),
+        frozenset({Scope.DEPLOYMENT}),
+        paged=False,
+        documented=False,
+    ),
 )
 
 DATA_TYPES: dict[str, DataType] = {data_type.name: data_type for data_type in _ALL}

@@ -1,0 +1,261 @@
+"""The cursor through one paginated list. It decides what to ask next, and does no I/O.
+
+Everything that a server says of a list is advisory; what counts is the rows received. The cursor proves that
+it ends: each page received moves it on, ends it, or raises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hsmirror.api.envelope import Page
+from hsmirror.errors import CorruptError
+
+SMALLEST_LIMIT = 10
+"""Below this, a page that times out is not a matter of its size."""
+
+_EMPTY_PAGE_RECHECKS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One page to ask for."""
+
+    offset: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What the pages of one pass said, for the proof of completeness."""
+
+    rows: int
+    first_total: int | None
+    last_total: int | None
+    total_moved: bool
+    fell_short: bool
+    """The list ended before its total: rows are missing, or the total is wrong."""
+
+
+class Cursor:
+    """Asks for the pages of one list, several at once as soon as the total is known.
+
+    `asks(n)` gives up to n further pages to ask for; each must be answered by `received`, `timed_out` or
+    `limit_refused`. The rows that `received` returns a count for are to be kept, the rest of the page not.
+    """
+
+    def __init__(self, *, limit: int, paged: bool = True, rows_have_ids: bool = True) -> None:
+        if limit < 1:
+            raise ValueError("a page has at least one row")
+        self.limit = limit
+        self._paged = paged
+        self._rows_have_ids = rows_have_ids
+        self._waiting: list[Ask] = [Ask(0, limit)]
+        self._outstanding: set[Ask] = set()
+        self._frontier = limit  # the first offset that nothing has been asked for at
+        self._started = False
+        self._end: int | None = None  # an empty page stood here
+        self._last: tuple[int, int, Page] | None = None  # offset, limit and claims of the furthest page
+        self._totals: list[int] = []
+        self._seen: dict[int, int] = {}  # fingerprint of a page → its offset
+        self._repeats = 0
+        self._rechecks: dict[int, int] = {}
+        self._total_moved = False
+        self.rows = 0
+
+    def __repr__(self) -> str:
+        return (
+            f"<Cursor rows={self.rows} total={self.total} asked={len(self._outstanding)} done={self.is_done}>"
+        )
+
+    @property
+    def total(self) -> int | None:
+        return self._totals[-1] if self._totals else None
+
+    @property
+    def is_done(self) -> bool:
+        return self._started and not self._waiting and not self._outstanding
+
+    @property
+    def claims(self) -> Claims:
+        total = self.total
+        return Claims(
+            rows=self.rows,
+            first_total=self._totals[0] if self._totals else None,
+            last_total=total,
+            total_moved=self._total_moved,
+            fell_short=total is not None and self.rows < total,
+        )
+
+    def asks(self, at_most: int) -> list[Ask]:
+        """Up to `at_most` further pages to ask for now; an empty list where an answer must come first."""
+        asks: list[Ask] = []
+        while len(asks) < at_most:
+            if self._waiting:
+                ask = self._waiting.pop(0)
+            elif self._may_run_ahead():
+                ask = Ask(self._frontier, self.limit)
+                self._frontier += self.limit
+            else:
+                break
+            self._outstanding.add(ask)
+            asks.append(ask)
+        return asks
+
+    def received(self, ask: Ask, page: Page) -> int:
+        """Take note of a page; returns how many of its first rows are new and to be kept.
+
+        Raises:
+            CorruptError: the server repeats a page, or hands out rows without end.
+        """
+        self._outstanding.remove(ask)
+        self._note_total(page.pagination.total)
+        count = len(page.rows)
+        if count and self._is_repeat(ask, page):
+            return self._end_at(ask.offset)
+        if not self._started:
+            self._learn_from_first(ask, page)
+        elif count < ask.limit:
+            count = self._short(ask, page)
+        else:
+            count = ask.limit
+        self.rows += count
+        if self._last is None or ask.offset >= self._last[0]:
+            self._last = (ask.offset, ask.limit, page)
+        self._require_an_end()
+        if not self._waiting and not self._outstanding and not self._may_run_ahead():
+            self._go_on_or_end()
+        return count
+
+    def timed_out(self, ask: Ask) -> bool:
+        """Halve the page that took too long; False if it is too small for that to be the reason."""
+        self._outstanding.remove(ask)
+        half = ask.limit // 2
+        if half < SMALLEST_LIMIT:
+            self._outstanding.add(ask)
+            return False
+        self._shrink_to(ask, half)
+        return True
+
+    def limit_refused(self, ask: Ask, fallback: int) -> bool:
+        """The server refuses pages this large: ask for `fallback` rows; False if that was asked already."""
+        self._outstanding.remove(ask)
+        if ask.limit <= fallback:
+            self._outstanding.add(ask)
+            return False
+        self._shrink_to(ask, fallback)
+        return True
+
+    def _shrink_to(self, ask: Ask, limit: int) -> None:
+        self.limit = min(self.limit, limit)
+        if not self._started:
+            self._waiting.append(Ask(0, limit))
+            self._frontier = limit
+            return
+        for offset in range(ask.offset, ask.offset + ask.limit, limit):
+            self._waiting.append(Ask(offset, min(limit, ask.offset + ask.limit - offset)))
+
+    def _may_run_ahead(self) -> bool:
+        total = self.total
+        return (
+            self._started
+            and self._paged
+            and self._end is None
+            and total is not None
+            and self._frontier < total
+        )
+
+    def _note_total(self, total: int | None) -> None:
+        if total is None:
+            return
+        if self._totals and total != self._totals[-1]:
+            self._total_moved = True
+        self._totals.append(total)
+        if len(self._totals) > 2:  # the first and the last are enough
+            del self._totals[1:-1]
+
+    def _learn_from_first(self, ask: Ask, page: Page) -> None:
+        self._started = True
+        count, granted = len(page.rows), page.pagination.limit
+        if granted and count <= granted < ask.limit:
+            self.limit = granted
+        elif 0 < count < ask.limit and (self.total is None or self.total > count):
+            self.limit = count  # clamped without a word
+        self._frontier = count
+        if not count:
+            self._end = 0
+
+    def _short(self, ask: Ask, page: Page) -> int:
+        """A page with fewer rows than asked for: the end, a smaller page size, or a hole."""
+        count = len(page.rows)
+        reached = ask.offset + count
+        total = self.total
+        is_inside = total is not None and reached < total and reached < self._frontier
+        is_furthest = ask.offset + ask.limit >= self._frontier
+        if count and is_inside and not (is_furthest and page.pagination.has_more is False):
+            self._waiting.append(Ask(reached, ask.limit - count))
+            if ask.limit == self.limit:
+                self.limit = count
+        elif not count and is_inside and self._may_recheck(ask.offset):
+            self._waiting.append(ask)
+        elif not count:
+            self._end = ask.offset if self._end is None else min(self._end, ask.offset)
+        return count
+
+    def _may_recheck(self, offset: int) -> bool:
+        self._rechecks[offset] = self._rechecks.get(offset, 0) + 1
+        return self._rechecks[offset] <= _EMPTY_PAGE_RECHECKS
+
+    def _go_on_or_end(self) -> None:
+        """All that was asked has come: is this the end, by its own evidence?"""
+        if not self._paged or self._end is not None or self._last is None:
+            return
+        offset, limit, last = self._last
+        reached = offset + len(last.rows)
+        total, claims = self.total, last.pagination
+        if total is not None and reached < total:
+            pass  # also where has_more is false too early: look once past the end
+        elif claims.has_more is False:
+            return
+        elif claims.has_more is None and total is not None and self._is_short(offset, limit, last):
+            return
+        self._frontier = max(self._frontier, reached)
+        self._waiting.append(Ask(reached, self.limit))
+        self._frontier = reached + self.limit
+
+    @staticmethod
+    def _is_short(offset: int, limit: int, last: Page) -> bool:
+        """Shorter than the page size that the server itself names, or has granted before."""
+        granted = last.pagination.limit
+        if granted is None:
+            return offset > 0 and len(last.rows) < limit
+        return len(last.rows) < granted
+
+    def _is_repeat(self, ask: Ask, page: Page) -> bool:
+        # Ids make a few rows telling enough; rows without an id are compared whole.
+        telling = (page.rows[0], page.rows[len(page.rows) // 2], page.rows[-1])
+        rows = telling if self._rows_have_ids else page.rows
+        fingerprint = hash((len(page.rows), *map(bytes, rows)))
+        first = self._seen.setdefault(fingerprint, ask.offset)
+        if first == ask.offset:
+            return False
+        if page.pagination.is_absent:
+            return True  # not paginated at all: the same whole list again
+        self._repeats += 1
+        # Rows without an id can be alike to the byte, so that a few equal pages may be real.
+        if self._rows_have_ids or self._repeats > 3:
+            raise CorruptError(
+                f"the server repeats the page at offset {first} at offset {ask.offset}; "
+                "the list cannot be read to its end"
+            )
+        return False
+
+    def _end_at(self, offset: int) -> int:
+        self._end = offset
+        self._waiting.clear()
+        return 0
+
+    def _require_an_end(self) -> None:
+        total = self.total
+        if total is not None and self.rows > 20 * total + 50 * self.limit:
+            raise CorruptError(f"the server hands out rows without end ({self.rows} of a total of {total})")

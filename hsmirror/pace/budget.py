@@ -1,0 +1,149 @@
+"""How many requests the limits still allow, and when the next one may go.
+
+The API documents two limits, for a key and hour and for an endpoint and minute, but not whether their windows
+slide or are fixed. A sliding window obeys both readings: if no span of an hour holds more than the limit, no
+clock hour does. A request counts from the moment it is sent until a whole window after it was answered, since
+the server may have counted it at any time in between.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+HOUR_SECONDS = 3600.0
+MINUTE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The upstream's limits, scaled by the share that is ours."""
+
+    requests_per_hour: int = 1000
+    requests_per_minute_per_endpoint: int = 100
+    hour_seconds: float = HOUR_SECONDS
+    minute_seconds: float = MINUTE_SECONDS
+
+    def shared(self, share: float) -> Limits:
+        """The same limits for one of several users of the key; at least one request of each."""
+        return Limits(
+            max(1, int(self.requests_per_hour * share)),
+            max(1, int(self.requests_per_minute_per_endpoint * share)),
+            self.hour_seconds,
+            self.minute_seconds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatistics:
+    """What was spent and what is left, for progress and reports."""
+
+    sent: int
+    left_this_hour: int
+    requests_per_hour: int
+    blocked_seconds: float
+
+
+class _Window:
+    """At most `limit` requests in any span of `seconds`."""
+
+    __slots__ = ("answered", "in_flight", "limit", "seconds")
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self.limit = limit
+        self.seconds = seconds
+        self.in_flight = 0
+        self.answered: deque[float] = deque()
+
+    def used(self, now: float) -> int:
+        while self.answered and self.answered[0] + self.seconds <= now:
+            self.answered.popleft()
+        return self.in_flight + len(self.answered)
+
+    def wait_seconds(self, now: float) -> float:
+        if self.used(now) < self.limit:
+            return 0.0
+        if not self.answered:
+            return float("inf")  # all of them under way: an answer will tell
+        return self.answered[0] + self.seconds - now
+
+    def note(self, at: float) -> None:
+        """Count a request answered at `at`, in order of time even where it comes late (another run's)."""
+        if not self.answered or at >= self.answered[-1]:
+            self.answered.append(at)
+        else:
+            self.answered = deque(sorted((*self.answered, at)))
+
+
+class Budget:
+    """Pure bookkeeping of both limits in sliding windows. Times are seconds of one monotonic clock."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._hour = _Window(limits.requests_per_hour, limits.hour_seconds)
+        self._minutes: dict[str, _Window] = {}
+        self._blocked_until: dict[str | None, float] = {}
+        self._sent = 0
+
+    def __repr__(self) -> str:
+        return f"<Budget sent={self._sent} in_flight={self._hour.in_flight} of {self._hour.limit}>"
+
+    def wait_seconds(self, endpoint: str, now: float) -> float:
+        """How long until a request to `endpoint` may go: 0 for now, infinite if only an answer can tell."""
+        return max(
+            self._hour.wait_seconds(now),
+            self._minute(endpoint).wait_seconds(now),
+            self._blocked_until.get(None, now) - now,
+            self._blocked_until.get(endpoint, now) - now,
+            0.0,
+        )
+
+    def sent(self, endpoint: str) -> None:
+        """A request is on its way."""
+        self._sent += 1
+        self._hour.in_flight += 1
+        self._minute(endpoint).in_flight += 1
+
+    def answered(self, endpoint: str, now: float) -> None:
+        """It was answered, or given up: it counts for a whole window from now."""
+        for window in (self._hour, self._minute(endpoint)):
+            window.in_flight -= 1
+            window.note(now)
+
+    def spent_elsewhere(self, endpoint: str, at: float) -> None:
+        """Another run with the same key sent a request at `at`."""
+        self._hour.note(at)
+        self._minute(endpoint).note(at)
+
+    def throttled(self, endpoint: str, *, now: float, pause_seconds: float) -> None:
+        """A 429 came: nothing goes for `pause_seconds` — to that endpoint, or with that key.
+
+        The answer does not say which limit it was. It was the endpoint's if our own count of its minute is
+        near the limit, and the pause no longer than a minute; anything else speaks for the key's.
+        """
+        minute = self._minute(endpoint)
+        is_endpoint = pause_seconds <= minute.seconds and minute.used(now) >= minute.limit // 2
+        key = endpoint if is_endpoint else None
+        self._blocked_until[key] = max(self._blocked_until.get(key, now), now + pause_seconds)
+
+    def server_says_left(self, left: int, now: float) -> None:
+        """A rate-limit header: if it leaves less than we count, somebody else uses the key, too."""
+        unknown = (self._hour.limit - self._hour.used(now)) - left
+        for _ in range(max(0, unknown)):
+            self._hour.note(now)
+
+    def statistics(self, now: float) -> BudgetStatistics:
+        blocked = max((until - now for until in self._blocked_until.values()), default=0.0)
+        return BudgetStatistics(
+            sent=self._sent,
+            left_this_hour=max(0, self._hour.limit - self._hour.used(now)),
+            requests_per_hour=self._hour.limit,
+            blocked_seconds=max(0.0, blocked),
+        )
+
+    def _minute(self, endpoint: str) -> _Window:
+        window = self._minutes.get(endpoint)
+        if window is None:
+            window = _Window(self.limits.requests_per_minute_per_endpoint, self.limits.minute_seconds)
+            self._minutes[endpoint] = window
+        return window

@@ -1,0 +1,64 @@
+"""Which recording file is downloaded next, and whether its address will last."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Job = TypeVar("Job")
+
+_MARGIN_SECONDS = 2.0
+"""An address that lives no longer than this is as good as expired: the request itself takes time."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressLife:
+    """From when and until when an address is good, epoch seconds; `expires_at` None: it does not say."""
+
+    taken_at: float
+    expires_at: float | None
+
+
+def needs_fresh_address(
+    life: AddressLife | None, *, now: float, size_bytes: int | None, bytes_per_second: float | None
+) -> bool:
+    """Would a download begun now outlive its address, where a fresh one would do better?
+
+    `life` is None where there is no address yet. A fresh address is worth its request if this one is as good
+    as expired, or too short for the whole download and more than half used up. (An address that is new and
+    still too short is used all the same: an open stream may end, and what breaks off is resumed.)
+    """
+    if life is None:
+        return True
+    if life.expires_at is None:
+        return False
+    remaining = life.expires_at - now
+    whole = life.expires_at - life.taken_at
+    if remaining <= min(_MARGIN_SECONDS, whole / 2):
+        return True
+    if not size_bytes or not bytes_per_second:
+        return False
+    return remaining < size_bytes / bytes_per_second and remaining < whole / 2
+
+
+class DownloadQueue(Generic[Job]):
+    """Jobs in the order in which they should go: the one whose address expires first, first.
+
+    Jobs without an expiry (to be minted, or that do not say) come last, in the order they came.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Job]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, job: Job, *, expires_at: float | None) -> None:
+        heapq.heappush(self._heap, (float("inf") if expires_at is None else expires_at, self._count, job))
+        self._count += 1
+
+    def take(self) -> Job | None:
+        """The next job, or None where there is none."""
+        return heapq.heappop(self._heap)[2] if self._heap else None
