@@ -19,9 +19,7 @@ from hsmirror.model import Secret
 
 _ADDRESS_MEMBER = re.compile(rb'("(?:downloadUrl|url)"\s*:\s*")((?:[^"\\]|\\.)*)(")')
 _QUERY_START = re.compile(rb"\?|\\u003[fF]")
-_SIGNATURE = re.compile(
-    rb"(?i)x-goog-signature|x-amz-signature|[?&]signature=|[?&]sig=|[?&]token=|key-pair-id"
-)
+_SIGNATURE = re.compile(rb"(?i)x-goog-signature|x-amz-signature|[?&]signature=|[?&]sig=|[?&]token=|key-pair-id")
 
 
 @dataclass(frozen=True, slots=True)

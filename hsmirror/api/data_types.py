@@ -26,9 +26,7 @@ _ALL = (
     # `componentId` names the component, not the row: many rows share it, and may be alike to the byte.
     DataType("components", "read:components", ()),
     DataType("rooms", "read:events", ("id",), ("id",), (), _EXPERIMENT, documented=False),
-    DataType(
-        "participants", "read:events", ("participantId",), scopes=_EXPERIMENT_AND_ROOM, documented=False
-    ),
+    DataType("participants", "read:events", ("participantId",), scopes=_EXPERIMENT_AND_ROOM, documented=False),
     DataType("videochat", "read:videochat", takes_time_range=True, documented=False),
     DataType("eyetracking", "read:eyetracking", documented=False),
     DataType("variables", "read:events", scopes=frozenset({Scope.ROOM}), paged=False, documented=False),

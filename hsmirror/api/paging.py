@@ -158,11 +158,7 @@ class Cursor:
     def _may_run_ahead(self) -> bool:
         total = self.total
         return (
-            self._started
-            and self._paged
-            and self._end is None
-            and total is not None
-            and self._frontier < total
+            self._started and self._paged and self._end is None and total is not None and self._frontier < total
         )
 
     def _note_total(self, total: int | None) -> None:
@@ -179,7 +175,7 @@ class Cursor:
         count, granted = len(page.rows), page.pagination.limit
         if granted and count <= granted < ask.limit:
             self.limit = granted
-        elif 0 < count < ask.limit and (self.total is None or self.total > count):
+        elif 0 < count < ask.limit and self.total is not None and self.total > count:
             self.limit = count  # clamped without a word
         self._frontier = count
         if not count:
@@ -215,9 +211,7 @@ class Cursor:
         total, claims = self.total, last.pagination
         if total is not None and reached < total:
             pass  # also where has_more is false too early: look once past the end
-        elif claims.has_more is False:
-            return
-        elif claims.has_more is None and total is not None and self._is_short(offset, limit, last):
+        elif claims.has_more is False or (claims.has_more is None and total is not None and self._is_short(offset, limit, last)):
             return
         self._frontier = max(self._frontier, reached)
         self._waiting.append(Ask(reached, self.limit))

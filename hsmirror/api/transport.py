@@ -162,17 +162,16 @@ class Transport:
             RefusedAddressError: a redirect to another origin; the key does not follow it.
             CorruptError: a body beyond all measure.
         """
-        url = f"{self._base_url}/{path.lstrip('/')}"
+        # encoded=True: an id's escapes are ours, and must not be undone.
+        url = URL(f"{self._base_url}/{path.lstrip('/')}", encoded=True).update_query(params)
         timeout = aiohttp.ClientTimeout(
             total=timeout_seconds, sock_connect=_CONNECT_SECONDS, sock_read=timeout_seconds
         )
         with _translated("the API"):
             for _ in range(_MOST_REDIRECTS):
-                async with self._api.get(
-                    url, params=params, timeout=timeout, allow_redirects=False
-                ) as response:
+                async with self._api.get(url, timeout=timeout, allow_redirects=False) as response:
                     if response.status in {301, 302, 303, 307, 308}:
-                        url, params = self._same_origin(url, response.headers.get("Location", "")), {}
+                        url = self._same_origin(url, response.headers.get("Location", ""))
                         continue
                     body = await self._read_body(response)
                     if response.status != 200:
@@ -180,13 +179,13 @@ class Transport:
                     return self._answer(response, body)
         raise PermanentError("the API redirects in a circle")
 
-    def _same_origin(self, url: str, location: str) -> str:
-        target = urljoin(url, location)
+    def _same_origin(self, url: URL, location: str) -> URL:
+        target = urljoin(str(url), location)
         if not location or _origin(target) != self._origin:
             raise RefusedAddressError(
                 "the API redirects to another host; the key is not handed on to it. Check api.base_url"
             )
-        return target
+        return URL(target, encoded=True)
 
     async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
         started = self._clock.monotonic()

@@ -25,8 +25,8 @@ class Backoff:
         """
         if failures >= self.attempts:
             return None
-        whole = min(self.first_seconds * 2 ** (failures - 1), self.longest_seconds)
-        return whole * (0.5 + random() / 2)
+        whole = min(self.first_seconds * 2.0 ** (failures - 1), self.longest_seconds)
+        return float(whole * (0.5 + random() / 2))
 
 
 REQUESTS = Backoff()

@@ -1,0 +1,191 @@
+"""Durable writes: the only place that makes folders, publishes files and syncs them.
+
+What each step is worth: a file's bytes survive a power loss once the file is synced; its name, once its folder
+is. So the order is always bytes, name, folder, and only then the receipt. Errors of the disk become
+`StorageError` here, with what to do.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hsmirror.errors import StorageError
+
+_WHAT_TO_DO = {
+    errno.ENOSPC: "the disk is full: make room and run again",
+    errno.EDQUOT: "the quota is used up: make room and run again",
+    errno.EROFS: "the file system is read-only",
+    errno.EACCES: "permission denied: check the owner of the archive",
+    errno.EPERM: "not permitted: check the owner of the archive",
+    errno.EIO: "the disk reports an input/output error: check it",
+    errno.EFBIG: "the file system does not take files this large",
+    errno.ENAMETOOLONG: "the file system does not take names this long",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """Permissions of what is created; participants' data are private by default."""
+
+    folder: int = 0o700
+    file: int = 0o600
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn the disk's errors into `StorageError`; `what` says what was being done, and to what."""
+    try:
+        yield
+    except OSError as error:
+        advice = _WHAT_TO_DO.get(error.errno or 0, error.strerror or type(error).__name__)
+        raise StorageError(f"cannot {what}: {advice}") from error
+
+
+def make_folder(root: Path, folder: Path, modes: Modes) -> None:
+    """Make `folder` and what leads to it below `root`, each new name synced; never through a planted link.
+
+    Raises:
+        StorageError: cannot be made, or a symbolic link stands where a folder of the archive belongs.
+    """
+    if folder == root:
+        with disk_errors(f"make the folder {root}"):
+            root.mkdir(mode=modes.folder, parents=True, exist_ok=True)
+        return
+    try:
+        kind = os.lstat(folder).st_mode
+    except FileNotFoundError:
+        make_folder(root, folder.parent, modes)
+        with disk_errors(f"make the folder {folder}"):
+            folder.mkdir(mode=modes.folder, exist_ok=True)
+            folder.chmod(modes.folder)  # mkdir's mode goes through the umask
+        sync_folder(folder.parent)
+        return
+    if not stat.S_ISDIR(kind):
+        raise StorageError(f"cannot use {folder}: it is not a folder (a link is not followed); remove it")
+    _require_real_folders(root, folder.parent)
+
+
+def _require_real_folders(root: Path, folder: Path) -> None:
+    """Every folder from `root` down to `folder` is a folder of its own, not a link to another place."""
+    while folder != root and root in folder.parents:
+        if folder.is_symlink():
+            raise StorageError(f"cannot use {folder}: it is a link, and links are not followed; remove it")
+        folder = folder.parent
+
+
+def sync_file(path: Path) -> None:
+    """Have the file's bytes on the disk."""
+    with disk_errors(f"sync {path}"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the folder's names on the disk. Windows cannot, and orders its own metadata."""
+    if os.name == "nt":
+        return
+    with disk_errors(f"sync the folder {folder}"):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
+                raise
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A synced file on its way to `final`; what stands there already gets the name `superseded` first."""
+
+    staged: Path
+    final: Path
+    superseded: Path
+
+
+def publish(root: Path, moves: Iterable[Move], modes: Modes) -> None:
+    """Put synced files in their places, older generations kept, and sync the folders: one group, in order.
+
+    Each place holds the older or the newer file at any moment, never neither.
+    """
+    touched: dict[Path, None] = {}
+    for move in moves:
+        make_folder(root, move.final.parent, modes)
+        if os.path.lexists(move.final):
+            keep(root, move.final, move.superseded, modes)
+            touched[move.superseded.parent] = None
+        with disk_errors(f"put {move.final} in place"):
+            os.replace(move.staged, move.final)  # noqa: PTH105  # the one call of it, easily searched for
+        touched[move.final.parent] = None
+    for folder in touched:
+        sync_folder(folder)
+
+
+def keep(root: Path, current: Path, superseded: Path, modes: Modes) -> None:
+    """Give the current file a second name below `superseded/`; copied where links cannot be made."""
+    make_folder(root, superseded.parent, modes)
+    if os.path.lexists(superseded):
+        return
+    with disk_errors(f"keep the older {current}"):
+        try:
+            os.link(current, superseded, follow_symlinks=False)
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}:
+                raise
+            shutil.copyfile(current, superseded, follow_symlinks=False)
+            sync_file(superseded)
+
+
+def retire(root: Path, current: Path, superseded: Path, modes: Modes) -> None:
+    """Take a file that has no successor out of the tree; it stays below `superseded/`."""
+    if not os.path.lexists(current):
+        return
+    keep(root, current, superseded, modes)
+    sync_folder(superseded.parent)
+    with disk_errors(f"retire {current}"):
+        current.unlink()
+    sync_folder(current.parent)
+
+
+def write_whole(root: Path, final: Path, content: bytes, modes: Modes) -> None:
+    """A small file, replaced in one step: its old content or its new, after any crash."""
+    make_folder(root, final.parent, modes)
+    staged = final.with_name(f"{final.name}.staged")
+    with disk_errors(f"write {final}"):
+        staged.unlink(missing_ok=True)
+    append(staged, content, modes)
+    sync_file(staged)
+    with disk_errors(f"put {final} in place"):
+        os.replace(staged, final)  # noqa: PTH105  # see publish
+    sync_folder(final.parent)
+
+
+def append(path: Path, content: bytes, modes: Modes) -> None:
+    """Append to a file that is ours alone, made if need be; noticed if fewer bytes arrive than were given."""
+    with disk_errors(f"write {path}"):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, modes.file)
+        try:
+            if os.fstat(descriptor).st_size == 0 and os.name != "nt":
+                os.fchmod(descriptor, modes.file)
+            left = memoryview(content)
+            while left:
+                written = os.write(descriptor, left)
+                if written <= 0:
+                    raise OSError(errno.EIO, "nothing was written")
+                left = left[written:]
+        finally:
+            os.close(descriptor)
+
+
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)

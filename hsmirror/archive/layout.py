@@ -1,0 +1,143 @@
+"""Where everything lies: the only maker of paths.
+
+Folders are Hive-style (`experiment_id=…/data_type=…/room_id=…`), so that DuckDB, polars, pyarrow, Spark and
+Dask read a whole archive with one glob. Nothing but a current shard ends in `.ndjson`, `.ndjson.gz` or
+`.ndjson.zst`: what is staged or superseded has one more suffix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+NO_ROOM = "__HIVE_DEFAULT_PARTITION__"
+"""The room folder of rows that belong to no room; DuckDB and Spark read it as NULL."""
+
+SUFFIXES = {"none": ".ndjson", "gzip": ".ndjson.gz", "zstd": ".ndjson.zst"}
+"""What a shard's name ends in, by compression."""
+
+STATE = ".hsmirror"
+
+_LONGEST_NAME_BYTES = 200  # file systems allow 255; room for `room_id=` and suffixes
+_PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-.")
+_WINDOWS_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)")
+_EXTENSION = re.compile(r"[a-z0-9]{1,8}")
+
+
+def encode_id(text: str) -> str:
+    """An id as a safe file name: percent-encoded, reversible, and never equal to another id's.
+
+    Lower-case letters, digits, `_`, `-` and `.` stand as they are; everything else becomes the percent
+    codes of its UTF-8 bytes: capitals too, so that ids which differ in case alone do not meet on a file system
+    that ignores it. A leading dot or dash, a trailing dot and the first letter of a Windows device name are
+    encoded as well. An id whose name would be too long for a file system keeps its beginning and ends in `%~`
+    and a hash; its receipt has it whole.
+    """
+    raw = text.encode("utf-8", "surrogatepass")
+    encoded = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in raw)
+    if encoded[:1] in {".", "-"} or _WINDOWS_DEVICES.match(encoded):
+        encoded = f"%{raw[0]:02X}{encoded[1:]}"
+    if encoded.endswith("."):
+        encoded = f"{encoded[:-1]}%2E"
+    if len(encoded) > _LONGEST_NAME_BYTES:
+        return f"{_whole_codes(encoded[:120])}%~{hashlib.sha256(raw).hexdigest()[:40]}"
+    return encoded or "%"
+
+
+def decode_id(name: str) -> str | None:
+    """The id behind a name that `encode_id` made; None where only a receipt knows it whole."""
+    if "%~" in name:
+        return None
+    if name == "%":
+        return ""
+    return unquote_to_bytes(name).decode("utf-8", "surrogatepass")
+
+
+def _whole_codes(encoded: str) -> str:
+    """Cut back to before a percent code that was cut in half."""
+    at = encoded.rfind("%", -2)
+    return encoded[:at] if at >= 0 else encoded
+
+
+def room_folder(room: str | None) -> str:
+    """`room_id=…` for a room, or for the rows that belong to none."""
+    return f"room_id={NO_ROOM if room is None else encode_id(room)}"
+
+
+def experiment_folder(experiment: str) -> str:
+    return f"experiment_id={encode_id(experiment)}"
+
+
+def document_path(experiment: str, name: str) -> str:
+    """`experiment_id=…/experiment.json` and its like."""
+    return f"{experiment_folder(experiment)}/{name}"
+
+
+def type_folder(experiment: str, data_type: str) -> str:
+    return f"{experiment_folder(experiment)}/data_type={data_type.replace('/', '_')}"
+
+
+def shard_path(experiment: str, data_type: str, room: str | None, part: int, compression: str) -> str:
+    """`experiment_id=…/data_type=…/room_id=…/part-00000.ndjson.gz`."""
+    return f"{type_folder(experiment, data_type)}/{room_folder(room)}/part-{part:05d}{SUFFIXES[compression]}"
+
+
+def sidecar_path(experiment: str, data_type: str, room: str | None) -> str:
+    """What an answer says beside its rows, where that is data too (a variables timeline)."""
+    return f"{type_folder(experiment, data_type)}/{room_folder(room)}/metadata.json"
+
+
+def file_path(experiment: str, room: str | None, recording_id: str, extension: str, twin: int = 0) -> str:
+    """`experiment_id=…/files/room_id=…/rec_abc123.mp4`.
+
+    `twin` tells files apart whose rows have the same recording id and format. An extension that is none
+    becomes `bin`.
+    """
+    extension = extension.lower().lstrip(".")
+    if not _EXTENSION.fullmatch(extension):
+        extension = "bin"
+    suffix = f"~{twin}" if twin else ""
+    folder = f"{experiment_folder(experiment)}/files/{room_folder(room)}"
+    return f"{folder}/{encode_id(recording_id)}{suffix}.{extension}"
+
+
+class Layout:
+    """The archive's own places below its root. Paths in receipts are relative to the root, with `/`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.marker = root / "archive.json"
+        self.sums = root / "SHA256SUMS"
+        self.receipts = root / "receipts"
+        self.state = root / STATE
+        self.lock = self.state / "lock"
+        self.staging = self.state / "staging"
+        self.superseded = self.state / "superseded"
+        self.runs = self.state / "runs"
+
+    def __repr__(self) -> str:
+        return f"<Layout of {self.root}>"
+
+    def absolute(self, path: str) -> Path:
+        """Where a receipt's path lies on this machine."""
+        return self.root.joinpath(*path.split("/"))
+
+    def segment(self, run_id: str) -> Path:
+        return self.receipts / f"{run_id}.jsonl"
+
+    def staging_of(self, run_id: str) -> Path:
+        return self.staging / run_id
+
+    @property
+    def partial_files(self) -> Path:
+        """Where recording files grow; unlike the rest of staging it outlives its run, to be resumed."""
+        return self.staging / "files"
+
+    def superseded_path(self, run_id: str, path: str) -> Path:
+        """Where the older generation of `path` goes; the added suffix keeps it out of every glob."""
+        return self.superseded / run_id / f"{path}.superseded"
+
+    def report(self, run_id: str) -> Path:
+        return self.runs / f"{run_id}.json"

@@ -1,0 +1,327 @@
+"""Receipts: what is held, with its hash, and what each list was read for.
+
+A receipt is one line of JSON in a segment, and a run writes one segment. The last line for a key counts.
+Readers start from here: a file without a receipt is nobody's, a receipt without its file is a bug. A line cut
+short by a crash can only be a segment's last, and is passed over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from hsmirror.archive import durable
+from hsmirror.archive.layout import Layout
+from hsmirror.errors import NotAnArchiveError, StorageError
+
+MOST_SEGMENTS = 50
+"""More than this are merged into one at the end of a run."""
+
+
+class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a shard is complete for: all rows at or after `start`, before `end`, of `participant`. None: all."""
+
+    start: str | None = None
+    end: str | None = None
+    participant: str | None = None
+
+    def covers(self, other: Claim) -> bool:
+        """Is everything that `other` names in this one, too?"""
+        return (
+            (self.start is None or (other.start is not None and self.start <= other.start))
+            and (self.end is None or (other.end is not None and self.end >= other.end))
+            and self.participant in {None, other.participant}
+        )
+
+
+WHOLE = Claim()
+
+
+class ShardReceipt(
+    msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="shard"
+):
+    """One shard of rows, or — `sha256` None — a (type, room) that has none, and no file.
+
+    `content_sha256` and `content_bytes` are of the rows themselves, whatever the compression; `gone_rows` of
+    them are no longer upstream. `complete_for` is empty where the list could not be proven complete.
+    """
+
+    path: str
+    experiment: str
+    data_type: str
+    room: str | None
+    part: int = 0
+    rows: int = 0
+    size_bytes: int = 0
+    sha256: str | None = None
+    content_bytes: int = 0
+    content_sha256: str | None = None
+    complete_for: tuple[Claim, ...] = ()
+    gone_rows: int = 0
+    fetched_at: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.path
+
+
+class FileReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="file"):
+    """One recording file. `verified_by` names the provider's hash that it matched, if one was offered."""
+
+    path: str
+    experiment: str
+    room: str | None
+    recording_id: str
+    size_bytes: int
+    sha256: str
+    verified_by: str = ""
+    etag: str | None = None
+    fetched_at: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.path
+
+
+class DocumentReceipt(
+    msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="document"
+):
+    """A JSON document that is not rows: an experiment's definition, a variables timeline."""
+
+    path: str
+    experiment: str
+    size_bytes: int
+    sha256: str
+    fetched_at: str = ""
+
+    @property
+    def key(self) -> str:
+        return self.path
+
+
+class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="list"):
+    """How one data type of one experiment was last read as a whole, and whether that was proven complete.
+
+    `way` is `experiment` (one list, split by room) or `room` (a list a room); `total` what the server says at
+    experiment scope. `why` tells, where `is_complete` is false, what is missing and why.
+    """
+
+    experiment: str
+    data_type: str
+    way: str = "experiment"
+    rows: int = 0
+    total: int | None = None
+    is_complete: bool = True
+    why: str = ""
+    read_at: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"list {self.data_type} of {self.experiment}"
+
+
+class PendingReceipt(
+    msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="pending"
+):
+    """A recording whose file is not held, and why: not final upstream, or it could not be fetched.
+
+    `why` is empty once it no longer pends.
+    """
+
+    path: str
+    experiment: str
+    room: str | None
+    recording_id: str
+    why: str
+    is_failure: bool = False
+    since: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"pending {self.path}"
+
+
+class AbsenceReceipt(
+    msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="absent"
+):
+    """A newer endpoint that this server lacks, or this key may not read; it is not asked again for a while."""
+
+    what: str
+    why: str
+    since: str = ""
+    until_epoch: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return f"absent {self.what}"
+
+
+class IntentReceipt(
+    msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="intent"
+):
+    """Written before a file takes the place of another: should the run die in between, either is right.
+
+    `receipt` is the one that counts if the file on disk has its hash.
+    """
+
+    receipt: ShardReceipt | FileReceipt | DocumentReceipt
+
+    @property
+    def key(self) -> str:
+        return f"intent {self.receipt.key}"
+
+
+Receipt: TypeAlias = (
+    ShardReceipt | FileReceipt | DocumentReceipt | ListReceipt | PendingReceipt | AbsenceReceipt | IntentReceipt
+)
+FileLike: TypeAlias = ShardReceipt | FileReceipt | DocumentReceipt
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Receipt).decode
+
+
+class Receipts:
+    """All that is held, by key, read from the segments; and this run's segment, appended to.
+
+    A segment is made by its first receipt, so that a run which changes nothing leaves none.
+    """
+
+    def __init__(self, layout: Layout, modes: durable.Modes, run_id: str) -> None:
+        self._layout = layout
+        self._modes = modes
+        self._segment = layout.segment(run_id)
+        self._by_key: dict[str, Receipt] = {}
+        self.unreadable_lines: list[str] = []
+        for segment in segments(layout):
+            self._load(segment)
+
+    def __repr__(self) -> str:
+        return f"<Receipts held={len(self._by_key)}>"
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def __iter__(self) -> Iterator[Receipt]:
+        return iter(self._by_key.values())
+
+    def get(self, key: str) -> Receipt | None:
+        return self._by_key.get(key)
+
+    def shard(self, path: str) -> ShardReceipt | None:
+        """The receipt of the shard at `path`."""
+        receipt = self._by_key.get(path)
+        return receipt if isinstance(receipt, ShardReceipt) else None
+
+    def file(self, path: str) -> FileReceipt | None:
+        """The receipt of the recording file at `path`."""
+        receipt = self._by_key.get(path)
+        return receipt if isinstance(receipt, FileReceipt) else None
+
+    def document(self, path: str) -> DocumentReceipt | None:
+        receipt = self._by_key.get(path)
+        return receipt if isinstance(receipt, DocumentReceipt) else None
+
+    def append(self, receipts: Sequence[Receipt]) -> None:
+        """Write receipts to this run's segment and sync it; the files they speak of are in place already."""
+        if not receipts:
+            return
+        lines = b"".join(_encode(receipt) + b"\n" for receipt in receipts)
+        is_new = not self._segment.exists()
+        durable.make_folder(self._layout.root, self._segment.parent, self._modes)
+        durable.append(self._segment, lines, self._modes)
+        durable.sync_file(self._segment)
+        if is_new:
+            durable.sync_folder(self._segment.parent)
+        for receipt in receipts:
+            self._keep(receipt)
+
+    def merge(self) -> None:
+        """Write all receipts that count into one segment, where there have come to be many."""
+        old = list(segments(self._layout))
+        if len(old) <= MOST_SEGMENTS:
+            return
+        # Named after the newest, so that the segments of later runs still come after it.
+        merged = old[-1].with_name(f"{old[-1].stem}-merged.jsonl")
+        lines = b"".join(_encode(receipt) + b"\n" for receipt in self._by_key.values())
+        durable.write_whole(self._layout.root, merged, lines, self._modes)
+        with durable.disk_errors("remove merged receipts"):
+            for segment in old:
+                if segment != merged:
+                    segment.unlink()
+        durable.sync_folder(merged.parent)
+
+    def _load(self, segment: Path) -> None:
+        with durable.disk_errors(f"read {segment}"):
+            lines = segment.read_bytes().split(b"\n")
+        for number, line in enumerate(lines, 1):
+            if not line:
+                continue
+            try:
+                receipt = _decode(line)
+            except msgspec.MsgspecError:
+                if number < len(lines):  # the last is a run's that died while writing it
+                    self.unreadable_lines.append(f"{segment.name}, line {number}")
+                continue
+            self._keep(receipt)
+
+    def _keep(self, receipt: Receipt) -> None:
+        if not isinstance(receipt, IntentReceipt):
+            self._by_key.pop(f"intent {receipt.key}", None)
+        self._by_key[receipt.key] = receipt
+
+
+def segments(layout: Layout) -> list[Path]:
+    """The segments of receipts, oldest first: their names begin with the time of their run."""
+    try:
+        found = sorted(path for path in layout.receipts.iterdir() if path.name.endswith(".jsonl"))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"cannot read {layout.receipts}: {error.strerror}") from error
+    return found
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """`archive.json`: that this folder is an archive, of which format, and of what."""
+
+    format: int
+    upstream: str
+    created: str
+
+
+FORMAT = 1
+
+
+def read_marker(layout: Layout) -> Marker:
+    """What the archive says of itself.
+
+    Raises:
+        NotAnArchiveError: there is none, or of a format that this version does not know.
+    """
+    try:
+        marker = msgspec.json.decode(layout.marker.read_bytes(), type=Marker)
+    except FileNotFoundError:
+        raise NotAnArchiveError(f"{layout.root} is not an archive (it has no archive.json)") from None
+    except OSError as error:
+        raise StorageError(f"cannot read {layout.marker}: {error.strerror}") from error
+    except msgspec.MsgspecError:
+        raise NotAnArchiveError(f"{layout.marker} is not what hsmirror writes there") from None
+    if marker.format != FORMAT:
+        raise NotAnArchiveError(
+            f"{layout.root} has archive format {marker.format}; this hsmirror knows format {FORMAT}: "
+            "update hsmirror"
+        )
+    return marker
+
+
+def write_marker(layout: Layout, marker: Marker, modes: durable.Modes) -> None:
+    durable.write_whole(layout.root, layout.marker, msgspec.json.format(_encode(marker)) + b"\n", modes)
+
+
+def as_dict(receipt: Receipt) -> dict[str, Any]:
+    """A receipt as plain values, for reports."""
+    built: dict[str, Any] = msgspec.to_builtins(receipt)
+    return built

@@ -1,0 +1,289 @@
+"""One request at a time through the gate: admitted by the budget, sent, tried again, or given up.
+
+Deciding is synchronous (`pace`); what awaits here holds nothing while it waits: a request that backs off has
+left its slot and its connection, and queues again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import anyio
+
+from hsmirror.clock import Clock
+from hsmirror.errors import (
+    BudgetExhaustedError,
+    CorruptError,
+    KeyRefusedError,
+    ThrottledError,
+    TimedOutError,
+    TransientError,
+    UpstreamError,
+)
+from hsmirror.pace.agenda import Agenda, Ticket, Urgency
+from hsmirror.pace.budget import Budget, BudgetStatistics
+from hsmirror.pace.retry import CORRUPT, REQUESTS, THROTTLES, Backoff
+
+Parsed = TypeVar("Parsed")
+
+
+class AnswerLike(Protocol):
+    """What the fetcher reads of an answer."""
+
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def skew_seconds(self) -> float: ...
+    @property
+    def remaining(self) -> int | None: ...
+    @property
+    def limit(self) -> int | None: ...
+
+
+class Wire(Protocol):
+    """What sends a request: `api.transport.Transport`, or a stand-in under a virtual clock."""
+
+    async def get(self, path: str, params: Mapping[str, str], *, timeout_seconds: float) -> AnswerLike: ...
+
+
+class SharedBudget(Protocol):
+    """How runs side by side know of each other's requests."""
+
+    def catch_up(self, budget: Budget) -> None:
+        """Count what other runs have sent since the last call."""
+
+    def sent(self, endpoint: str) -> None:
+        """Let the others know of a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request of the API. `endpoint` is what the limit a minute counts by."""
+
+    endpoint: str
+    path: str
+    params: Mapping[str, str]
+    urgency: Urgency
+    timeout_seconds: float = 120.0
+    halves_on_timeout: bool = False
+    """The caller asks for less after a timeout, so that asking for the same again is left to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchStatistics:
+    """What the progress display and the run report read."""
+
+    requests: int
+    throttled: int
+    retried: int
+    in_flight: int
+    waiting: int
+    received_bytes: int
+    budget: BudgetStatistics
+    next_in_seconds: float | None
+    """Seconds until the limits allow the next request; None where none waits for them."""
+
+
+class Gate:
+    """Admits requests: at most `slots` at once, each as soon as the budget allows, the most urgent first.
+
+    `longest_wait_seconds` is how long a run may stand still for the limits; beyond it, all that waits fails
+    with `BudgetExhaustedError`, once what is under way has been answered. None: as long as it takes.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        clock: Clock,
+        *,
+        slots: int,
+        shared: SharedBudget,
+        longest_wait_seconds: float | None = None,
+    ) -> None:
+        self._budget = budget
+        self._agenda = Agenda(budget)
+        self._clock = clock
+        self._slots = slots
+        self._shared = shared
+        self._longest_wait = longest_wait_seconds
+        self._admitted: dict[Ticket, asyncio.Future[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed_by: UpstreamError | None = None
+        self.in_flight = 0
+
+    def __repr__(self) -> str:
+        return f"<Gate in_flight={self.in_flight} of {self._slots}, {self._agenda!r}>"
+
+    @property
+    def waiting(self) -> int:
+        return len(self._agenda)
+
+    def next_in_seconds(self) -> float | None:
+        wait = self._agenda.wait_seconds(self._clock.monotonic())
+        return None if wait is None or wait == float("inf") else wait
+
+    async def enter(self, endpoint: str, urgency: Urgency) -> None:
+        """Wait for admission; `leave` must follow.
+
+        Raises:
+            BudgetExhaustedError, KeyRefusedError: nothing is admitted any more.
+        """
+        if self._closed_by is not None:
+            raise self._closed_by
+        ticket = self._agenda.add(endpoint, urgency)
+        admission = asyncio.get_running_loop().create_future()
+        self._admitted[ticket] = admission
+        self._admit()
+        try:
+            await admission
+        except asyncio.CancelledError:
+            if admission.done() and not admission.cancelled() and admission.exception() is None:
+                self.leave(endpoint)  # admitted in the very moment of being cancelled
+            else:
+                self._agenda.withdraw(ticket)
+                self._admitted.pop(ticket, None)
+            raise
+
+    def leave(self, endpoint: str) -> None:
+        """The request has been answered, or given up."""
+        self.in_flight -= 1
+        self._budget.answered(endpoint, self._clock.monotonic())
+        self._admit()
+
+    def close(self, error: UpstreamError) -> None:
+        """Admit nothing any more: what waits, and what comes, fails with `error`."""
+        self._closed_by = self._closed_by or error
+        for ticket in self._agenda.drop_all():
+            admission = self._admitted.pop(ticket)
+            if not admission.done():
+                admission.set_exception(error)
+
+    def _admit(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not len(self._agenda):
+            return
+        now = self._clock.monotonic()
+        self._shared.catch_up(self._budget)
+        while self.in_flight < self._slots and (ticket := self._agenda.take(now)) is not None:
+            self.in_flight += 1
+            self._shared.sent(ticket.endpoint)
+            self._admitted.pop(ticket).set_result(None)
+        if self.in_flight < self._slots:
+            self._wake_when_allowed(now)
+
+    def _wake_when_allowed(self, now: float) -> None:
+        wait = self._agenda.wait_seconds(now)
+        if wait is None or wait == float("inf"):
+            return  # nothing waits, or an answer will call
+        if self._longest_wait is not None and wait > self._longest_wait:
+            if self.in_flight == 0:
+                resume_at = self._clock.epoch() + wait
+                self.close(BudgetExhaustedError("the limits allow no further request", resume_at=resume_at))
+            return
+        self._timer = asyncio.get_running_loop().call_later(wait, self._admit)
+
+
+class Fetcher:
+    """Requests with admission and retries; one for a run."""
+
+    def __init__(
+        self, wire: Wire, gate: Gate, budget: Budget, clock: Clock, random: Callable[[], float]
+    ) -> None:
+        self._wire = wire
+        self._gate = gate
+        self._budget = budget
+        self._clock = clock
+        self._random = random
+        self._requests = 0
+        self._throttled = 0
+        self._retried = 0
+        self._received_bytes = 0
+        self._throttles_in_a_row = 0
+        self.skew_seconds = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Fetcher requests={self._requests} {self._gate!r}>"
+
+    def statistics(self) -> FetchStatistics:
+        return FetchStatistics(
+            requests=self._requests,
+            throttled=self._throttled,
+            retried=self._retried,
+            in_flight=self._gate.in_flight,
+            waiting=self._gate.waiting,
+            received_bytes=self._received_bytes,
+            budget=self._budget.statistics(self._clock.monotonic()),
+            next_in_seconds=self._gate.next_in_seconds(),
+        )
+
+    async def get(self, request: Request) -> bytes:
+        """The body of a 200. Transient trouble is tried again, 429s wait as asked for.
+
+        Raises:
+            PermanentError and its kinds, BudgetExhaustedError: as they came.
+            TransientError, CorruptError, ThrottledError: still, after the last try.
+            TimedOutError: at once where `halves_on_timeout`.
+        """
+        return await self.get_parsed(request, lambda body: body)
+
+    async def get_parsed(self, request: Request, parse: Callable[[bytes], Parsed]) -> Parsed:
+        """As `get`, its body parsed; a body that `parse` finds corrupt is asked for again."""
+        failures: dict[Backoff, int] = {}
+        while True:
+            try:
+                return parse(await self._once(request))
+            except KeyRefusedError as error:
+                self._gate.close(error)
+                raise
+            except (ThrottledError, TransientError, CorruptError) as error:
+                if isinstance(error, TimedOutError) and request.halves_on_timeout:
+                    raise
+                failure: UpstreamError = error
+            policy = _policy(failure)
+            if isinstance(failure, ThrottledError):
+                self._rest(request.endpoint, failure)
+            failures[policy] = failures.get(policy, 0) + 1
+            delay = policy.delay_seconds(failures[policy], self._random)
+            if delay is None:
+                raise failure
+            self._retried += 1
+            if policy is not THROTTLES:  # there the gate does the waiting
+                await anyio.sleep(delay)
+
+    async def _once(self, request: Request) -> bytes:
+        await self._gate.enter(request.endpoint, request.urgency)
+        try:
+            self._requests += 1
+            answer = await self._wire.get(request.path, request.params, timeout_seconds=request.timeout_seconds)
+        finally:
+            self._gate.leave(request.endpoint)
+        self._throttles_in_a_row = 0
+        self._received_bytes += len(answer.body)
+        self.skew_seconds = answer.skew_seconds
+        # A limit of another size is of another window: the minute's, say.
+        if answer.remaining is not None and answer.limit == self._budget.limits.requests_per_hour:
+            self._budget.server_says_left(answer.remaining, self._clock.monotonic())
+        return answer.body
+
+    def _rest(self, endpoint: str, error: ThrottledError) -> None:
+        """After a 429: nothing goes for as long as the server asks; where it does not say, longer each time."""
+        self._throttled += 1
+        self._throttles_in_a_row += 1
+        pause = error.retry_after_seconds
+        if pause is None:
+            failures = min(self._throttles_in_a_row, THROTTLES.attempts - 1)
+            pause = THROTTLES.delay_seconds(failures, self._random) or THROTTLES.longest_seconds
+        self._budget.throttled(
+            endpoint, now=self._clock.monotonic(), pause_seconds=pause + self._random() * 0.1
+        )
+
+
+def _policy(failure: UpstreamError) -> Backoff:
+    if isinstance(failure, ThrottledError):
+        return THROTTLES
+    return CORRUPT if isinstance(failure, CorruptError) else REQUESTS

@@ -1,0 +1,228 @@
+"""One list read to its proven end: pages concurrently, delivered in order, read again while they disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import quote
+
+import anyio
+
+from hsmirror.api.envelope import Page, parse_page
+from hsmirror.api.paging import Ask, Claims, Cursor
+from hsmirror.errors import InvalidParameterError, TimedOutError, UpstreamError
+from hsmirror.mirror.fetch import Fetcher, Request
+from hsmirror.model import ListKey, Scope
+from hsmirror.pace.agenda import Urgency
+
+LARGEST_LIMIT = 10_000
+"""Rows to ask for in a page. The documented default is 1,000; servers grant what they will."""
+
+FALLBACK_LIMIT = 1_000
+
+_PAGES_IN_MEMORY_BYTES = 24 << 20
+_RECORDINGS_TIMEOUT_SECONDS = 300.0
+"""Servers that sign every address when asked take long over recordings; the official SDK waits this long."""
+
+
+class PageSink(Protocol):
+    """Where the pages of one pass go, in the order of the list."""
+
+    async def write(self, page: Page) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one pass through a list gave, beside the rows that went to the sink."""
+
+    claims: Claims
+    warnings: tuple[str, ...]
+    metadata: bytes
+    """Of the last page, as it came."""
+
+
+class PageSizes:
+    """The page sizes learnt, by data type: what one list was granted, the next one asks for."""
+
+    def __init__(self, largest: int = LARGEST_LIMIT) -> None:
+        self._largest = largest
+        self._learnt: dict[str, int] = {}
+
+    def limit(self, data_type: str) -> int:
+        return self._learnt.get(data_type, self._largest)
+
+    def lower(self, data_type: str, limit: int) -> None:
+        self._learnt[data_type] = min(limit, self.limit(data_type))
+
+
+def page_request(key: ListKey, ask: Ask) -> Request:
+    """The request for one page of a list."""
+    data_type = key.data_type
+    path = f"data/{data_type.name}/{key.scope}/{_segment(key.scope_id)}"
+    params: dict[str, str] = {}
+    if data_type.paged:
+        params = {"limit": str(ask.limit), "offset": str(ask.offset)}
+    elif data_type.name == "agent-decisions":
+        params = {"limit": str(ask.limit)}
+    if data_type.name == "deployments":
+        path, params = "deployments", {"experimentId": key.scope_id}
+    elif data_type.name == "sessions":
+        path = f"deployments/{_segment(key.scope_id)}/sessions"
+    if key.scope is Scope.PARTICIPANT and key.room is not None:
+        params["roomId"] = key.room
+    if data_type.takes_time_range:
+        if key.window.start is not None:
+            params["startTime"] = key.window.start
+        if key.window.end is not None:
+            params["endTime"] = key.window.end
+    return Request(
+        endpoint=endpoint_of(path, data_type.name),
+        path=path,
+        params=params,
+        urgency=Urgency.DOCUMENTED if data_type.documented else Urgency.NEWER,
+        timeout_seconds=_RECORDINGS_TIMEOUT_SECONDS if data_type.name == "recordings" else 120.0,
+        halves_on_timeout=data_type.paged,
+    )
+
+
+def endpoint_of(path: str, data_type: str) -> str:
+    """What the limit a minute counts by: the data type, or the first part of any other path."""
+    return f"data/{data_type}" if path.startswith("data/") else path.partition("/")[0]
+
+
+def _segment(text: str) -> str:
+    """An id as one segment of a path, so that no id can lead elsewhere."""
+    if text in {".", ".."}:
+        return text.replace(".", "%2E")
+    return quote(text, safe="", errors="surrogatepass")
+
+
+class ListReader:
+    """Reads lists page by page through a fetcher."""
+
+    def __init__(
+        self, fetcher: Fetcher, sizes: PageSizes, *, concurrent_pages: int, on_rows: Callable[[int], None]
+    ) -> None:
+        self._fetcher = fetcher
+        self._sizes = sizes
+        self._concurrent_pages = concurrent_pages
+        self._on_rows = on_rows
+
+    async def first_page(self, key: ListKey, limit: int) -> Page:
+        """Just one page from the start, for what it tells of the list."""
+        request = page_request(key, Ask(0, limit))
+        return await self._fetcher.get_parsed(request, lambda body: parse_page(body, key.data_type))
+
+    async def read(self, key: ListKey, sink: PageSink) -> Reading:
+        """One pass, its pages delivered to `sink` in the list's order.
+
+        Raises:
+            UpstreamError: as the fetcher's; the sink has then received a part of the list.
+        """
+        one_pass = _Pass(key, self._fetcher, self._sizes, sink, self._on_rows)
+        return await one_pass.run(self._concurrent_pages)
+
+
+class _Pass:
+    def __init__(
+        self,
+        key: ListKey,
+        fetcher: Fetcher,
+        sizes: PageSizes,
+        sink: PageSink,
+        on_rows: Callable[[int], None],
+    ) -> None:
+        self._key = key
+        self._fetcher = fetcher
+        self._sizes = sizes
+        self._sink = sink
+        self._on_rows = on_rows
+        data_type = key.data_type
+        self._cursor = Cursor(
+            limit=sizes.limit(data_type.name),
+            paged=data_type.paged,
+            rows_have_ids=bool(data_type.id_fields),
+        )
+        self._early: dict[int, Page] = {}
+        self._delivered = 0
+        self._is_delivering = False
+        self._asked = 0
+        self._largest_page_bytes = 1
+        self._warnings: dict[str, None] = {}
+        self._metadata = b"{}"
+        self._failure: UpstreamError | None = None
+
+    async def run(self, concurrent_pages: int) -> Reading:
+        # Most lists are one page, and a page learns its size alone: no task group until there are more.
+        while self._cursor.rows == 0 and (asks := self._cursor.asks(1)):
+            await self._fetch(asks[0])
+        if not self._cursor.is_done:
+            await self._fetch_all(concurrent_pages)
+        await self._deliver_the_rest()
+        return Reading(self._cursor.claims, tuple(self._warnings), self._metadata)
+
+    async def _fetch_all(self, concurrent_pages: int) -> None:
+        async with anyio.create_task_group() as tasks:
+
+            def ask_on() -> None:
+                window = min(concurrent_pages, max(2, _PAGES_IN_MEMORY_BYTES // self._largest_page_bytes))
+                for ask in self._cursor.asks(max(0, window - self._asked - len(self._early))):
+                    self._asked += 1
+                    tasks.start_soon(fetch, ask)
+
+            async def fetch(ask: Ask) -> None:
+                try:
+                    await self._fetch(ask)
+                except UpstreamError as error:
+                    self._failure = self._failure or error
+                    tasks.cancel_scope.cancel()
+                finally:
+                    self._asked -= 1
+                ask_on()
+
+            ask_on()
+        if self._failure is not None:
+            raise self._failure
+
+    async def _fetch(self, ask: Ask) -> None:
+        data_type = self._key.data_type
+        request = page_request(self._key, ask)
+        try:
+            page = await self._fetcher.get_parsed(request, lambda body: parse_page(body, data_type))
+        except TimedOutError:
+            if not self._cursor.timed_out(ask):
+                raise
+        except InvalidParameterError:
+            if not (data_type.paged and self._cursor.limit_refused(ask, FALLBACK_LIMIT)):
+                raise
+        else:
+            self._take_note(page)
+            count = self._cursor.received(ask, page)
+            self._on_rows(count)
+            if count:
+                self._early[ask.offset] = page.first(count)
+            await self._deliver()
+        self._sizes.lower(data_type.name, self._cursor.limit)
+
+    def _take_note(self, page: Page) -> None:
+        self._largest_page_bytes = max(self._largest_page_bytes, page.size_bytes)
+        self._warnings.update(dict.fromkeys(page.warnings))
+        self._metadata = page.metadata
+
+    async def _deliver(self) -> None:
+        """Hand on what is next in the list's order; one at a time, whoever comes first does it for all."""
+        if self._is_delivering:
+            return
+        self._is_delivering = True
+        try:
+            while (page := self._early.pop(self._delivered, None)) is not None:
+                self._delivered += len(page.rows)
+                await self._sink.write(page)
+        finally:
+            self._is_delivering = False
+
+    async def _deliver_the_rest(self) -> None:
+        """Pages behind a hole that stayed empty: their rows are real, and the proof knows of the hole."""
+        for offset in sorted(self._early):
+            await self._sink.write(self._early.pop(offset))

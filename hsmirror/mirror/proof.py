@@ -1,0 +1,124 @@
+"""Is a list complete? Decided from what its passes showed; pure.
+
+A pass reads a list once from its first page to its end. It proves the list complete if nothing moved under it:
+its total stayed, its rows are distinct, and there are as many of them as the total says. Anything else is
+read again, a bounded number of times; two passes in a row that agree in everything prove it, too, since what
+does not move can be read page by page. That is how a wrong total is told from a missing row.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from hsmirror.api.paging import Claims
+
+MOST_PASSES = 3
+
+_FEW = 65_536
+_BUCKETS = 64
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class PassFacts:
+    """What one pass showed. `fingerprint` is the same for the same set of rows in any order."""
+
+    claims: Claims
+    distinct: int
+    fingerprint: int
+    warnings: tuple[str, ...] = ()
+
+
+class Judgement(Enum):
+    PROVEN = "proven"
+    READ_AGAIN = "read again"
+    UNPROVEN = "unproven"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`note` says what is odd, or why the list is not complete; empty where all is well."""
+
+    judgement: Judgement
+    note: str = ""
+
+
+def judge(passes: Sequence[PassFacts], *, distinct_in_all: int | None = None) -> Verdict:
+    """What the passes so far prove. `distinct_in_all` counts the distinct rows of all of them together."""
+    last = passes[-1]
+    if last.warnings:
+        return Verdict(Judgement.UNPROVEN, "; ".join(last.warnings))
+    claims = last.claims
+    total = claims.last_total
+    if not claims.total_moved and last.distinct == claims.rows and total in {None, claims.rows}:
+        return Verdict(Judgement.PROVEN)
+    if len(passes) > 1:
+        settled = _settled(passes[-2], last, distinct_in_all)
+        if settled is not None:
+            return settled
+    if len(passes) < MOST_PASSES:
+        return Verdict(Judgement.READ_AGAIN)
+    return Verdict(
+        Judgement.UNPROVEN,
+        f"the list kept changing while it was read: {last.distinct} distinct rows of {total} "
+        f"after {len(passes)} readings; run again",
+    )
+
+
+def _settled(before: PassFacts, last: PassFacts, distinct_in_all: int | None) -> Verdict | None:
+    total = last.claims.last_total
+    stood_still = not last.claims.total_moved and before.claims.last_total == total
+    if stood_still and distinct_in_all == total:
+        # The order of equal rows varies from request to request: together the passes have them all.
+        return Verdict(Judgement.PROVEN)
+    agree = (before.fingerprint, before.claims.rows) == (last.fingerprint, last.claims.rows)
+    if stood_still and agree:
+        return Verdict(
+            Judgement.PROVEN,
+            f"the server says {total} rows; two readings agree on {last.distinct}, and there are no more",
+        )
+    return None
+
+
+class DistinctCounter:
+    """Counts distinct rows by the hashes of what identifies them, in eight bytes a row.
+
+    Two different rows with the same 64-bit hash would count as one: that is taken for a repeat, which costs
+    a second reading and never a row.
+    """
+
+    def __init__(self) -> None:
+        self._few: set[int] = set()
+        self._buckets: list[array[int]] | None = None
+        self._sum = 0
+
+    def add(self, identities: Iterable[object]) -> None:
+        hashes = list(map(hash, identities))
+        self._sum += sum(hashes)
+        if self._buckets is None:
+            self._few.update(hashes)
+            if len(self._few) > _FEW:
+                self._buckets = [array("q") for _ in range(_BUCKETS)]
+                self._sort_in(self._few)
+                self._few = set()
+        else:
+            self._sort_in(hashes)
+
+    def count(self) -> int:
+        if self._buckets is None:
+            return len(self._few)
+        return sum(len(set(bucket)) for bucket in self._buckets)
+
+    @property
+    def fingerprint(self) -> int:
+        """The same for the same rows in any order."""
+        return self._sum & _MASK
+
+    def _sort_in(self, hashes: Iterable[int]) -> None:
+        assert self._buckets is not None
+        appends = [bucket.append for bucket in self._buckets]
+        for value in hashes:
+            appends[value & (_BUCKETS - 1)](value)

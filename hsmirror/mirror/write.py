@@ -1,0 +1,180 @@
+"""Pages in, staged shards out: rows split by room, counted, hashed and compressed on the way.
+
+Memory is bounded by what waits for its piece to fill; when many rooms wait at once, it goes to disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import anyio.to_thread
+
+from hsmirror.api.addresses import without_signatures
+from hsmirror.api.envelope import Page, Row
+from hsmirror.archive.durable import Modes, make_folder
+from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, read_rows
+from hsmirror.mirror.proof import DistinctCounter
+from hsmirror.model import ListKey
+
+WAITING_BYTES = 32 << 20
+"""Of rows in memory, in all lists of a run together, before they are spilled."""
+
+_SIGNATURE_MARKS = (b"ignature=", b"token=", b"sig=", b"Key-Pair-Id")
+
+
+class Staging:
+    """Where a run's shards grow, and how much of them waits in memory."""
+
+    def __init__(self, root: Path, folder: Path, form: Form, modes: Modes) -> None:
+        self._root = root
+        self._folder = folder
+        self.form = form
+        self.modes = modes
+        self.waiting_bytes = 0
+        self._count = 0
+
+    def __repr__(self) -> str:
+        return f"<Staging in {self._folder}, {self.waiting_bytes} bytes waiting>"
+
+    def builder(self) -> ShardBuilder:
+        """A builder with a name of its own."""
+        if self._count == 0:
+            make_folder(self._root, self._folder, self.modes)
+        self._count += 1
+        return ShardBuilder(self._folder / f"{self._count:07d}", self.form, self.modes)
+
+
+class ListWriter:
+    """The sink of one pass through one list.
+
+    Rows go to the room that they name, or, where the list is of one room, to that one. `on_row` sees the
+    rows of recordings as they came, before their signatures are cut off.
+    """
+
+    def __init__(
+        self,
+        key: ListKey,
+        staging: Staging,
+        *,
+        on_recordings: Callable[[Sequence[tuple[str | None, Row]]], None] | None = None,
+    ) -> None:
+        self._key = key
+        self._staging = staging
+        self._on_recordings = on_recordings
+        self._builders: dict[str | None, ShardBuilder] = {}
+        self._counter = DistinctCounter()
+        self.rows = 0
+        self.rows_without_room = 0
+
+    def __repr__(self) -> str:
+        return f"<ListWriter of {self._key}, rows={self.rows}, rooms={len(self._builders)}>"
+
+    @property
+    def rooms(self) -> list[str | None]:
+        return list(self._builders)
+
+    @property
+    def distinct(self) -> int:
+        return self._counter.count()
+
+    @property
+    def fingerprint(self) -> int:
+        return self._counter.fingerprint
+
+    async def write(self, page: Page) -> None:
+        """Take in one page; the heavy part runs in a worker thread."""
+        self.rows += len(page.rows)
+        self._counter.add(_identities(page, has_ids=bool(self._key.data_type.id_fields)))
+        full: list[ShardBuilder] = []
+        for room, rows in self._by_room(page):
+            if self._on_recordings is not None:
+                self._on_recordings([(room, row) for row in rows])
+            lines = self._lines(rows)
+            builder = self._builders.get(room)
+            if builder is None:
+                builder = self._builders[room] = self._staging.builder()
+            builder.add(lines, len(rows))
+            self._staging.waiting_bytes += len(lines)
+            if builder.waiting_bytes >= PIECE_BYTES:
+                full.append(builder)
+        if full:
+            await self._write_out(full, ShardBuilder.flush)
+        if self._staging.waiting_bytes > WAITING_BYTES:
+            await self._write_out(list(self._builders.values()), ShardBuilder.spill)
+
+    async def seal(self) -> dict[str | None, list[StagedPart]]:
+        """The staged parts by room, not yet synced."""
+        builders = self._builders
+        self._staging.waiting_bytes -= sum(builder.waiting_bytes for builder in builders.values())
+        return await anyio.to_thread.run_sync(
+            lambda: {room: builder.seal() for room, builder in builders.items()}
+        )
+
+    async def _write_out(self, builders: Sequence[ShardBuilder], write: Callable[[ShardBuilder], None]) -> None:
+        before = sum(builder.waiting_bytes for builder in builders)
+
+        def work() -> None:
+            for builder in builders:
+                write(builder)
+
+        await anyio.to_thread.run_sync(work)
+        self._staging.waiting_bytes -= before
+
+    def _by_room(self, page: Page) -> Iterator[tuple[str | None, Sequence[Row]]]:
+        key = self._key
+        if key.room is not None:
+            yield key.room, page.rows
+            return
+        distinct = set(page.rooms)
+        if None in distinct:
+            self.rows_without_room += page.rooms.count(None)
+        if len(distinct) == 1:
+            yield distinct.pop(), page.rows
+            return
+        grouped: dict[str | None, list[Row]] = {}
+        for room, row in zip(page.rooms, page.rows, strict=True):
+            group = grouped.get(room)
+            if group is None:
+                grouped[room] = [row]
+            else:
+                group.append(row)
+        yield from grouped.items()
+
+    def _lines(self, rows: Sequence[Row]) -> bytes:
+        is_recordings = self._key.data_type.name == "recordings"
+        lines = b"\n".join((*rows, b""))
+        if is_recordings or any(mark in lines for mark in _SIGNATURE_MARKS):
+            cut = [without_signatures(bytes(row), always=is_recordings) for row in rows]
+            lines = b"\n".join((*cut, b""))
+        return lines
+
+
+def _identities(page: Page, *, has_ids: bool) -> Iterable[object]:
+    if not has_ids:
+        return map(bytes, page.rows)
+    if None in page.ids:
+        return (row_id or bytes(row) for row_id, row in zip(page.ids, page.rows, strict=True))
+    return page.ids
+
+
+def write_rows(rows: Iterable[bytes], builder: ShardBuilder) -> list[StagedPart]:
+    """Seal rows that come one by one (a merge); for a worker thread."""
+    batch: list[bytes] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += len(row) + 1
+        if size >= PIECE_BYTES:
+            builder.add(b"\n".join((*batch, b"")), len(batch))
+            builder.flush()
+            batch, size = [], 0
+    if batch:
+        builder.add(b"\n".join((*batch, b"")), len(batch))
+    return builder.seal()
+
+
+def rows_of(paths: Iterable[Path]) -> Iterator[bytes]:
+    """The rows of several parts, one after another."""
+    for path in paths:
+        yield from read_rows(path)
