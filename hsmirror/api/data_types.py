@@ -35,19 +35,21 @@ _ALL = (
     ),
     DataType("agent-runs", "read:events", ("id",), scopes=_EXPERIMENT, paged=False, documented=False),
     DataType("deployments", "read:deployments", ("id",), (), (), _EXPERIMENT, paged=False, documented=False),
-    DataType(
-        "sessions",
-        "read:deployments",
-        ("id",),
-        ("id",),
-        (),
-        frozenset({Scope.DEPLOYMENT}),
-        paged=False,
-        documented=False,
-    ),
 )
 
 DATA_TYPES: dict[str, DataType] = {data_type.name: data_type for data_type in _ALL}
 """Every data type by its name as the API spells it, in the order in which they are read."""
 
 DOCUMENTED: tuple[DataType, ...] = tuple(data_type for data_type in _ALL if data_type.documented)
+
+SESSIONS = DataType(
+    "sessions",
+    "read:deployments",
+    ("id",),
+    ("id",),
+    (),
+    frozenset({Scope.DEPLOYMENT}),
+    paged=False,
+    documented=False,
+)
+"""The rooms of a deployment: no type of its own in the archive, but servers without `rooms` tell them here."""

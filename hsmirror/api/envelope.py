@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -117,6 +118,19 @@ def parse_document(body: bytes) -> tuple[Any, bytes]:
     return _loads(text), one_line(text.encode())
 
 
+def first_element(text: bytes) -> bytes:
+    """The first element of the JSON array that `text` is, as it stood there; `{}` where it is empty."""
+    elements = _elements(text.decode())
+    return elements[0].encode() if elements else b"{}"
+
+
+def members_of(document: bytes, names: Sequence[str]) -> bytes:
+    """A JSON object with just these members of another one, each value as it stood there."""
+    members = _members(document.decode(), "the document")
+    kept = [f"{json.dumps(name)}:{members[name]}" for name in names if name in members]
+    return one_line(("{" + ",".join(kept) + "}").encode())
+
+
 def one_line(row: Row) -> bytes:
     """A JSON text without line breaks between its tokens; every other byte as it came."""
     text = bytes(row)
@@ -200,12 +214,30 @@ def _count(value: object) -> int | None:
     return value
 
 
+def row_id(row: bytes, data_type: DataType) -> str | None:
+    """The id of one stored row; None where its type has none, or it lacks it."""
+    if not data_type.id_fields:
+        return None
+    try:
+        decoded = _key_decoder(data_type.id_fields).decode(row)
+    except (msgspec.DecodeError, RecursionError):
+        return _first_member(_loads(row.decode("utf-8", "replace")), data_type.id_fields)
+    return _first_text(decoded, data_type.id_fields)
+
+
 # --- the fields that name a row and its room ---------------------------------------------------------
 @cache
-def _keys_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+def _key_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    """Decodes one row into just these fields, None where it lacks one."""
     top_level = dict.fromkeys(field.partition(".")[0] for field in fields)
-    keys = msgspec.defstruct("Keys", [(name, Any, None) for name in top_level])
-    return msgspec.json.Decoder(msgspec.defstruct("KeysOfPage", [("data", list[keys])]))  # type: ignore[valid-type]  # built at run time
+    return msgspec.json.Decoder(msgspec.defstruct("Keys", [(name, Any, None) for name in top_level]))
+
+
+@cache
+def _keys_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    """Decodes a whole answer into just these fields of each row."""
+    rows = types.GenericAlias(list, (_key_decoder(fields).type,))
+    return msgspec.json.Decoder(msgspec.defstruct("KeysOfPage", [("data", rows)]))
 
 
 def _read_keys(body: bytes, data_type: DataType) -> tuple[list[str | None], list[str | None]]:

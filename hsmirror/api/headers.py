@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import re
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -36,7 +37,7 @@ def retry_after_seconds(value: str | None, *, now_epoch: float) -> float | None:
         if date is None:
             return None
         seconds = date - now_epoch
-    if seconds != seconds:  # NaN
+    if math.isnan(seconds):
         return None
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
@@ -80,10 +81,8 @@ def offered_hashes(headers: dict[str, str]) -> OfferedHashes:
     Google names crc32c and md5 in `x-goog-hash`; Amazon's ETag is the MD5 unless the object was uploaded in
     parts (a dash in it) or encrypted with a managed key, and it may add `x-amz-checksum-*`.
     """
-    google = dict(
-        (name.strip().lower(), value)
-        for name, _, value in (part.partition("=") for part in headers.get("x-goog-hash", "").split(","))
-    )
+    parts = (part.partition("=") for part in headers.get("x-goog-hash", "").split(","))
+    google = {name.strip().lower(): value for name, _, value in parts}
     # A checksum of type COMPOSITE is a checksum of checksums, not of the bytes.
     whole = headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() == "FULL_OBJECT"
     amazon = headers if whole else {}

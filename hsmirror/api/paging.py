@@ -211,7 +211,9 @@ class Cursor:
         total, claims = self.total, last.pagination
         if total is not None and reached < total:
             pass  # also where has_more is false too early: look once past the end
-        elif claims.has_more is False or (claims.has_more is None and total is not None and self._is_short(offset, limit, last)):
+        elif claims.has_more is False or (
+            claims.has_more is None and total is not None and self._is_short(offset, limit, last)
+        ):
             return
         self._frontier = max(self._frontier, reached)
         self._waiting.append(Ask(reached, self.limit))

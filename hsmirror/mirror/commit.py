@@ -37,7 +37,9 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What belongs together: files to put in place, files to retire, and receipts for what has none."""
+    """What belongs together: files to put in place, files to retire (by the receipts that say so), and
+    receipts for what has no file.
+    """
 
     placements: Sequence[Placement] = ()
     retired: Sequence[ShardReceipt] = ()
@@ -102,16 +104,19 @@ class Committer:
             for placement, move in zip(placements, moves, strict=True)
             if self._receipts.get(placement.receipt.key) is not None and move.final.exists()
         ]
-        self._receipts.append([IntentReceipt(receipt=receipt) for receipt in replaced])
+        retired = [receipt for commit in group for receipt in commit.retired]
+        self._receipts.append([IntentReceipt(receipt=receipt) for receipt in (*replaced, *retired)])
         durable.publish(self._layout.root, moves, self._modes)
-        for commit in group:
-            for receipt in commit.retired:
-                final = self._layout.absolute(receipt.path)
-                superseded = self._layout.superseded_path(self._run_id, receipt.path)
-                durable.retire(self._layout.root, final, superseded, self._modes)
+        for receipt in retired:
+            final = self._layout.absolute(receipt.path)
+            superseded = self._layout.superseded_path(self._run_id, receipt.path)
+            durable.retire(self._layout.root, final, superseded, self._modes)
         self._receipts.append(
-            [placement.receipt for placement in placements]
-            + [receipt for commit in group for receipt in commit.receipts]
+            [
+                *(placement.receipt for placement in placements),
+                *retired,
+                *(receipt for commit in group for receipt in commit.receipts),
+            ]
         )
         self.published_files += len(placements)
         self.published_bytes += sum(placement.receipt.size_bytes for placement in placements)
@@ -143,7 +148,8 @@ def recover(layout: Layout, receipts: Receipts) -> list[str]:
         if not isinstance(receipt, IntentReceipt):
             continue
         path = layout.absolute(receipt.receipt.path)
-        if path.is_file() and file_sha256(path) == receipt.receipt.sha256:
+        found = file_sha256(path) if path.is_file() else None
+        if found == receipt.receipt.sha256:
             confirmed.append(receipt.receipt)
     receipts.append(confirmed)
     if layout.staging.is_dir():

@@ -16,10 +16,15 @@ from hsmirror.mirror.fetch import Fetcher, Request
 from hsmirror.model import ListKey, Scope
 from hsmirror.pace.agenda import Urgency
 
+LARGEST_UNPAGED_LIMIT = 100_000
+"""For agent decisions, which take a limit for each room and no offset; their default is 5,000."""
+
 LARGEST_LIMIT = 10_000
 """Rows to ask for in a page. The documented default is 1,000; servers grant what they will."""
 
 FALLBACK_LIMIT = 1_000
+FALLBACK_UNPAGED_LIMIT = 5_000
+"""The documented defaults, for servers that refuse to be asked for more."""
 
 _PAGES_IN_MEMORY_BYTES = 24 << 20
 _RECORDINGS_TIMEOUT_SECONDS = 300.0
@@ -50,7 +55,8 @@ class PageSizes:
         self._learnt: dict[str, int] = {}
 
     def limit(self, data_type: str) -> int:
-        return self._learnt.get(data_type, self._largest)
+        largest = LARGEST_UNPAGED_LIMIT if data_type == "agent-decisions" else self._largest
+        return self._learnt.get(data_type, largest)
 
     def lower(self, data_type: str, limit: int) -> None:
         self._learnt[data_type] = min(limit, self.limit(data_type))
@@ -59,16 +65,16 @@ class PageSizes:
 def page_request(key: ListKey, ask: Ask) -> Request:
     """The request for one page of a list."""
     data_type = key.data_type
-    path = f"data/{data_type.name}/{key.scope}/{_segment(key.scope_id)}"
+    path = f"data/{data_type.name}/{key.scope}/{path_segment(key.scope_id)}"
     params: dict[str, str] = {}
     if data_type.paged:
         params = {"limit": str(ask.limit), "offset": str(ask.offset)}
     elif data_type.name == "agent-decisions":
-        params = {"limit": str(ask.limit)}
+        params = {"limit": str(ask.limit), "detail": "true"}
     if data_type.name == "deployments":
         path, params = "deployments", {"experimentId": key.scope_id}
     elif data_type.name == "sessions":
-        path = f"deployments/{_segment(key.scope_id)}/sessions"
+        path = f"deployments/{path_segment(key.scope_id)}/sessions"
     if key.scope is Scope.PARTICIPANT and key.room is not None:
         params["roomId"] = key.room
     if data_type.takes_time_range:
@@ -91,7 +97,7 @@ def endpoint_of(path: str, data_type: str) -> str:
     return f"data/{data_type}" if path.startswith("data/") else path.partition("/")[0]
 
 
-def _segment(text: str) -> str:
+def path_segment(text: str) -> str:
     """An id as one segment of a path, so that no id can lead elsewhere."""
     if text in {".", ".."}:
         return text.replace(".", "%2E")
@@ -194,7 +200,8 @@ class _Pass:
             if not self._cursor.timed_out(ask):
                 raise
         except InvalidParameterError:
-            if not (data_type.paged and self._cursor.limit_refused(ask, FALLBACK_LIMIT)):
+            fallback = FALLBACK_LIMIT if data_type.paged else FALLBACK_UNPAGED_LIMIT
+            if not self._cursor.limit_refused(ask, fallback):
                 raise
         else:
             self._take_note(page)

@@ -49,6 +49,11 @@ class RowSet:
         else:
             self._ids.add(_id_digest(row_id))
 
+    def update(self, other: RowSet) -> None:
+        """Add all that another set of the same identity holds."""
+        self._ids |= other._ids
+        self._contents += other._contents
+
     def without(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """Those of `rows` that are not in this set; a content is used up as often as it was added."""
         left = self._contents.copy()

@@ -53,8 +53,13 @@ def judge(passes: Sequence[PassFacts], *, distinct_in_all: int | None = None) ->
         return Verdict(Judgement.UNPROVEN, "; ".join(last.warnings))
     claims = last.claims
     total = claims.last_total
-    if not claims.total_moved and last.distinct == claims.rows and total in {None, claims.rows}:
-        return Verdict(Judgement.PROVEN)
+    # One id with two contents is two rows: an exact count, where one was made, tells them from a repeat.
+    distinct = distinct_in_all if len(passes) == 1 and distinct_in_all is not None else last.distinct
+    if not claims.total_moved and distinct == claims.rows and total in {None, claims.rows}:
+        conflicts = distinct - last.distinct
+        return Verdict(
+            Judgement.PROVEN, f"{conflicts} ids have two contents; both are kept" if conflicts else ""
+        )
     if len(passes) > 1:
         settled = _settled(passes[-2], last, distinct_in_all)
         if settled is not None:

@@ -37,12 +37,16 @@ class Staging:
     def __repr__(self) -> str:
         return f"<Staging in {self._folder}, {self.waiting_bytes} bytes waiting>"
 
-    def builder(self) -> ShardBuilder:
-        """A builder with a name of its own."""
+    def new_path(self) -> Path:
+        """A name that nothing else has."""
         if self._count == 0:
             make_folder(self._root, self._folder, self.modes)
         self._count += 1
-        return ShardBuilder(self._folder / f"{self._count:07d}", self.form, self.modes)
+        return self._folder / f"{self._count:07d}.staged"
+
+    def builder(self) -> ShardBuilder:
+        """A builder with names of its own."""
+        return ShardBuilder(self.new_path().with_suffix(""), self.form, self.modes)
 
 
 class ListWriter:
@@ -155,7 +159,7 @@ def _identities(page: Page, *, has_ids: bool) -> Iterable[object]:
         return map(bytes, page.rows)
     if None in page.ids:
         return (row_id or bytes(row) for row_id, row in zip(page.ids, page.rows, strict=True))
-    return page.ids
+    return zip(page.rooms, page.ids, strict=True)  # a person can be in two rooms
 
 
 def write_rows(rows: Iterable[bytes], builder: ShardBuilder) -> list[StagedPart]:

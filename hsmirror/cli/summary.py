@@ -1,0 +1,147 @@
+"""A run that has ended, for people: what is held, what is missing and why, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hsmirror.cli.output import Output
+from hsmirror.cli.tables import compact_table
+from hsmirror.cli.text import counted, duration, local_time, number, printable, size
+from hsmirror.errors import Exit
+from hsmirror.mirror.report import ExperimentReport, Problem, RunReport
+
+_MOST_EXPERIMENTS_IN_FULL = 4
+_MOST_PROBLEMS = 20
+
+
+def show_summary(report: RunReport, output: Output, *, archive_bytes: int | None = None) -> None:
+    """On stderr; problems even with `-q`, as errors."""
+    if output.verbosity >= 0:
+        output.say(*_tables(report, output), Text(_costs(report, archive_bytes), style="dim"))
+    _show_problems(report, output)
+    if report.notes:
+        notes = [f"note: {printable(note)}" for note in report.notes]
+        output.detail(*notes)
+        if output.verbosity == 0:
+            output.say(Text(f"{counted(len(notes), 'note')}: run with -v to see them", style="dim"))
+    output.say(next_step(report))
+
+
+def _tables(report: RunReport, output: Output) -> Iterator[RenderableType]:
+    if len(report.experiments) > _MOST_EXPERIMENTS_IN_FULL and output.verbosity < 1:
+        yield _overview(report, output)
+        return
+    for experiment in report.experiments:
+        yield from _experiment(experiment, output)
+
+
+def _overview(report: RunReport, output: Output) -> Table:
+    table = compact_table("", "experiment", "rooms>", "rows>", "files>", "", "missing")
+    for experiment in report.experiments:
+        missing = experiment.problem or "; ".join(kind.data_type for kind in experiment.types if kind.why)
+        table.add_row(
+            output.mark(experiment.is_complete),
+            _title(experiment),
+            number(experiment.rooms),
+            number(experiment.rows),
+            number(experiment.files),
+            _pending(experiment),
+            printable(missing),
+        )
+    return table
+
+
+def _experiment(experiment: ExperimentReport, output: Output) -> Iterator[RenderableType]:
+    yield Text.assemble(
+        _title(experiment), (f" · {counted(experiment.rooms, 'room')}", "dim"), overflow="fold"
+    )
+    if experiment.problem:
+        yield Text.assemble("  ", output.mark(False), f" {printable(experiment.problem)}")
+    shown = [kind for kind in experiment.types if kind.rows or not kind.is_complete or output.verbosity > 0]
+    table = compact_table("", "data type", "rows>", "rooms>", "changed>", "")
+    for kind in shown:
+        table.add_row(
+            output.mark(kind.is_complete),
+            kind.data_type,
+            number(kind.rows),
+            number(kind.rooms),
+            number(kind.changed_shards) if kind.changed_shards else "",
+            printable(kind.why),
+        )
+    if experiment.files or experiment.files_failed or experiment.files_pending:
+        table.add_row(
+            output.mark(not experiment.files_failed),
+            "files",
+            number(experiment.files),
+            "",
+            number(experiment.files_fetched) if experiment.files_fetched else "",
+            _pending(experiment),
+        )
+    if table.row_count:
+        yield Padding(table, (0, 0, 0, 2))
+    empty = [kind.data_type for kind in experiment.types if kind not in shown]
+    if empty:
+        yield Text(f"  no rows: {', '.join(empty)}", style="dim")
+
+
+def _title(experiment: ExperimentReport) -> Text:
+    name = f"  {printable(experiment.name)}" if experiment.name else ""
+    return Text.assemble((printable(experiment.id), "bold"), name, overflow="fold")
+
+
+def _pending(experiment: ExperimentReport) -> str:
+    parts = []
+    if experiment.files_failed:
+        parts.append(f"{number(experiment.files_failed)} failed")
+    if experiment.files_pending:
+        parts.append(f"{number(experiment.files_pending)} still being recorded")
+    return ", ".join(parts)
+
+
+def _costs(report: RunReport, archive_bytes: int | None) -> str:
+    parts = [counted(report.requests, "request")]
+    if report.throttled:
+        parts.append(f"{number(report.throttled)} refused for the limit")
+    if report.retried:
+        parts.append(f"{number(report.retried)} repeated")
+    parts.append(f"{size(report.received_bytes + report.downloaded_bytes)} received")
+    parts.append(duration(report.seconds))
+    if archive_bytes is not None:
+        parts.append(f"the archive has {size(archive_bytes)}")
+    return " · ".join(parts)
+
+
+def _show_problems(report: RunReport, output: Output) -> None:
+    for problem in report.problems[:_MOST_PROBLEMS]:
+        output.error(problem_line(problem))
+    more = len(report.problems) - _MOST_PROBLEMS
+    if more > 0:
+        output.error(f"{counted(more, 'further problem')}: see the run's report, or --json")
+
+
+def problem_line(problem: Problem) -> str:
+    """`exp_1, room room_2, events: what happened, and what to do`."""
+    where = [problem.experiment, f"room {problem.room}" if problem.room else "", problem.data_type]
+    place = ", ".join(part for part in where if part)
+    return f"{place}: {problem.what}" if place else problem.what
+
+
+def next_step(report: RunReport) -> Text:
+    """The last line: how it ended, and what to do now."""
+    archive = printable(report.archive)
+    if report.is_complete:
+        changed = f"{counted(report.changed_files, 'file')} changed" if report.changed_files else "nothing changed"
+        return Text.assemble(("complete", "bold green"), f": {changed} in {archive}", overflow="fold")
+    if report.resume_at:
+        when = f"after {local_time(report.resume_at)}"
+        todo = f"the limits are used up; run the same command again {when}, or with --wait: it goes on from here"
+    elif report.exit_status == Exit.INCOMPLETE:
+        todo = "what is not named above is held; run the same command again: it fetches only what is missing"
+    else:
+        todo = "see above; what was held before stands"
+    return Text.assemble(("incomplete", "bold red"), f": {todo}", overflow="fold")

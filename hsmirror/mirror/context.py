@@ -1,0 +1,78 @@
+"""What all stages of one run share, handed on explicitly, and the tallies that the displays read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hsmirror.archive.layout import Layout
+from hsmirror.archive.receipts import AbsenceReceipt, Receipts
+from hsmirror.clock import Clock, iso_utc
+from hsmirror.mirror.commit import Commit, Committer
+from hsmirror.mirror.fetch import Fetcher
+from hsmirror.mirror.lists import ListReader
+from hsmirror.mirror.report import Problem
+from hsmirror.mirror.settle import Settlement
+from hsmirror.mirror.write import Staging
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of a run under way. Only the event loop's thread writes them."""
+
+    experiments: int = 0
+    experiments_done: int = 0
+    lists: int = 0
+    lists_done: int = 0
+    rows: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    notes: dict[str, None] = field(default_factory=dict)
+
+    def note(self, text: str) -> None:
+        """Something odd that is no failure; said once."""
+        self.notes[text] = None
+
+
+class Absences:
+    """Newer endpoints that a server lacks, or a key may not read, for an experiment: not asked for again
+    until the time for a full re-read comes."""
+
+    def __init__(self, receipts: Receipts, clock: Clock, *, recheck_seconds: float, is_ignored: bool) -> None:
+        self._receipts = receipts
+        self._clock = clock
+        self._recheck_seconds = recheck_seconds
+        self._is_ignored = is_ignored
+
+    def why(self, what: str) -> str | None:
+        """Why `what` is not asked for; None where it is."""
+        receipt = self._receipts.get(f"absent {what}")
+        if self._is_ignored or not isinstance(receipt, AbsenceReceipt):
+            return None
+        return receipt.why if self._clock.epoch() < receipt.until_epoch else None
+
+    def commit(self, what: str, why: str) -> Commit:
+        """The commit that makes the next runs remember."""
+        now = self._clock.epoch()
+        receipt = AbsenceReceipt(
+            what=what, why=why, since=iso_utc(now), until_epoch=now + self._recheck_seconds
+        )
+        return Commit(receipts=[receipt])
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts of one run."""
+
+    layout: Layout
+    receipts: Receipts
+    committer: Committer
+    staging: Staging
+    settlement: Settlement
+    fetcher: Fetcher
+    reader: ListReader
+    absences: Absences
+    clock: Clock
+    tally: Tally
+
+    @property
+    def now_text(self) -> str:
+        return iso_utc(self.clock.epoch())

@@ -1,0 +1,381 @@
+"""One data type of one experiment, mirrored by the way that the plan chose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from typing import Protocol
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from hsmirror.api.envelope import members_of
+from hsmirror.archive.layout import sidecar_path
+from hsmirror.archive.receipts import WHOLE, Claim, ListReceipt
+from hsmirror.archive.shards import StagedPart
+from hsmirror.errors import (
+    BudgetExhaustedError,
+    ForbiddenError,
+    KeyRefusedError,
+    NotFoundError,
+    UpstreamError,
+)
+from hsmirror.mirror.commit import Commit
+from hsmirror.mirror.context import Context
+from hsmirror.mirror.documents import document_commit
+from hsmirror.mirror.merge import RowSet
+from hsmirror.mirror.plan import Way, choose_way, narrowed
+from hsmirror.mirror.reading import OnRecordings, ProvenList, RoomsUntoldError, identity_of, read_proven
+from hsmirror.mirror.report import Problem, TypeReport
+from hsmirror.mirror.settle import Settled, Shelf
+from hsmirror.mirror.write import rows_of, write_rows
+from hsmirror.model import DataType, ListKey, Scope, Window
+
+_TIMELINE_MEMBERS = ("timeline", "variableNames", "matrixColumns", "droppedWrites", "mode")
+
+_ROOMS_ASKED_BEFORE_ABSENT = 3
+"""Newer endpoints by room: if the first rooms have none of it, the server is taken to lack it."""
+
+
+class Rooms(Protocol):
+    """What an experiment's rooms are, as far as can be known."""
+
+    def named(self, rooms: Iterable[str | None]) -> None:
+        """Rows named these rooms."""
+
+    def told(self, data_type: DataType) -> None:
+        """This type will name no more rooms."""
+
+    async def known(self, asking: DataType) -> list[str]:
+        """All rooms; waits for the types that may still name some. `asking` itself will name no more."""
+
+    async def participants(self) -> dict[str, list[str]]:
+        """The wanted participants by each room that they may have been in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What of an experiment is asked for: its id, and what narrows it."""
+
+    experiment: str
+    rooms: tuple[str, ...] = ()
+    participants: tuple[str, ...] = ()
+    window: Window = field(default_factory=Window)
+
+
+class TypeMirror:
+    """Mirrors one data type; `run` gives its report, or None where the server does not offer it."""
+
+    def __init__(
+        self,
+        context: Context,
+        wanted: Wanted,
+        data_type: DataType,
+        rooms: Rooms,
+        *,
+        concurrent_lists: int,
+        on_recordings: OnRecordings | None,
+    ) -> None:
+        self._context = context
+        self._wanted = wanted
+        self._type = data_type
+        self._rooms = rooms
+        self._concurrent_lists = concurrent_lists
+        self._on_recordings = on_recordings
+        self._window = narrowed(data_type, wanted.window)
+        self._rows = 0  # held afterwards
+        self._rows_read = 0
+        self._room_count = 0
+        self._changed_shards = 0
+        self._total: int | None = None
+        self._reasons: dict[str, None] = {}  # why it is not complete
+        self._absent = ""  # why the server does not offer it
+
+    async def run(self) -> TypeReport | None:
+        """Read, settle, commit.
+
+        Raises:
+            KeyRefusedError, StorageError: these end the run. All else is in the report.
+        """
+        way = choose_way(
+            self._type,
+            rooms_wanted=bool(self._wanted.rooms),
+            participants_wanted=bool(self._wanted.participants),
+        )
+        if way is None:
+            return None
+        if (why := self._context.absences.why(self._what)) is not None:
+            self._context.tally.note(f"{self._what}: not asked for ({why})")
+            return None
+        try:
+            way = await self._read(way)
+        except UpstreamError as error:
+            self._failed(error)
+        finally:
+            self._rooms.told(self._type)
+        if self._absent:
+            self._context.tally.note(f"{self._what}: {self._absent}")
+            await self._context.committer.commit(self._context.absences.commit(self._what, self._absent))
+            return None
+        await self._remember(way)
+        return self._report()
+
+    @property
+    def _what(self) -> str:
+        return f"{self._type.name} of {self._wanted.experiment}"
+
+    async def _read(self, way: Way) -> Way:
+        if way is Way.PARTICIPANTS:
+            rooms = await self._rooms.participants()
+            await self._read_each(
+                [
+                    [self._key(Scope.PARTICIPANT, person, room) for person in people]
+                    for room, people in rooms.items()
+                ]
+            )
+        elif way is Way.ROOMS:
+            rooms = list(self._wanted.rooms) or await self._rooms.known(self._type)
+            await self._read_each(
+                [[self._key(Scope.ROOM, room, room)] for room in rooms],
+                may_be_absent=not self._type.documented,
+            )
+        else:
+            try:
+                await self._read_experiment(must_tell_rooms=Scope.ROOM in self._type.scopes)
+            except RoomsUntoldError as untold:
+                return await self._read_untold(untold.total)
+        return way
+
+    # --- at experiment scope -------------------------------------------------------------------------
+    async def _read_experiment(self, *, must_tell_rooms: bool) -> None:
+        key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
+        with self._listed():
+            found = await read_proven(
+                self._context, key, must_tell_rooms=must_tell_rooms, on_recordings=self._on_recordings
+            )
+        self._total = found.total
+        self._rooms.named(found.parts)
+        await self._settle(found, dict.fromkeys([*found.parts, *await self._rooms_without_rows(found)]))
+
+    async def _rooms_without_rows(self, found: ProvenList) -> list[str]:
+        """Rooms that a complete list shows to have nothing: they get a receipt, and no file."""
+        if not found.is_proven or Scope.ROOM not in self._type.scopes:
+            return []
+        return [room for room in await self._rooms.known(self._type) if room not in found.parts]
+
+    async def _read_untold(self, total: int | None) -> Way:
+        """Rows that name no room: room by room, and at experiment scope only for what no room has."""
+        rooms = await self._rooms.known(self._type)
+        if not rooms:
+            await self._read_experiment(must_tell_rooms=False)
+            return Way.EXPERIMENT
+        self._total = total
+        await self._read_each([[self._key(Scope.ROOM, room, room)] for room in rooms])
+        if not self._reasons and total is not None and self._rows_read < total:
+            await self._read_roomless(rooms)
+        return Way.ROOMS
+
+    async def _read_roomless(self, rooms: Sequence[str]) -> None:
+        """The experiment lists more rows than its rooms: those that no room has belong to none."""
+        key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
+        with self._listed():
+            found = await read_proven(self._context, key, on_recordings=self._on_recordings)
+        of_rooms, whole = self._rows_read, [part for parts in found.parts.values() for part in parts]
+        left = await anyio.to_thread.run_sync(self._beyond, whole, rooms)
+        rows = sum(part.rows for part in left)
+        if rows != found.rows - of_rooms:
+            self._fail(
+                f"the experiment lists {found.rows} rows and its rooms {of_rooms}, but {rows} of the former "
+                "are in no room: the lists do not fit together; run again"
+            )
+            return
+        await self._settle(replace(found, parts={None: left}, rows=rows), [None])
+
+    def _beyond(self, whole: Sequence[StagedPart], rooms: Sequence[str]) -> list[StagedPart]:
+        held = RowSet(identity_of(self._type))
+        for room in rooms:
+            files = [receipt for receipt in self._shelf(room).held(self._context.receipts) if receipt.sha256]
+            for row in rows_of(self._context.layout.absolute(receipt.path) for receipt in files):
+                held.add(row)
+        return write_rows(held.without(rows_of(part.path for part in whole)), self._context.staging.builder())
+
+    # --- list by list --------------------------------------------------------------------------------
+    async def _read_each(self, by_room: Sequence[Sequence[ListKey]], *, may_be_absent: bool = False) -> None:
+        """Read the lists of several rooms, some rooms at once, the lists of one room in turn.
+
+        What one list lacks does not stop the others, unless it concerns them all.
+        """
+        waiting = iter(by_room)
+        self._context.tally.lists += sum(map(len, by_room))
+        if may_be_absent:
+            await self._ask_the_first(islice(waiting, _ROOMS_ASKED_BEFORE_ABSENT))
+        stopped: list[UpstreamError] = []
+
+        async def work() -> None:
+            for keys in waiting:
+                for key in keys:
+                    if stopped:
+                        return
+                    try:
+                        await self._read_one(key)
+                    except (ForbiddenError, KeyRefusedError, BudgetExhaustedError) as error:
+                        stopped.append(error)
+                    except NotFoundError as error:
+                        if self._type.documented and key.scope is not Scope.PARTICIPANT:
+                            self._fail_at(key, error)
+                    except UpstreamError as error:
+                        self._fail_at(key, error)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(min(self._concurrent_lists, len(by_room))):
+                tasks.start_soon(work)
+        if stopped:
+            raise stopped[0]
+
+    async def _ask_the_first(self, by_room: Iterable[Sequence[ListKey]]) -> None:
+        """A newer type without a list at experiment scope: the first rooms tell whether it is offered."""
+        refused: NotFoundError | None = None
+        for key in (key for keys in by_room for key in keys):
+            try:
+                await self._read_one(key)
+            except NotFoundError as error:
+                refused = error
+            else:
+                return
+        if refused is not None:
+            raise refused
+
+    async def _read_one(self, key: ListKey) -> None:
+        try:
+            found = await read_proven(self._context, key, on_recordings=self._on_recordings)
+            await self._settle(found, [key.room], participant=self._participant_of(key))
+            if self._type.name == "variables":
+                await self._keep_timeline(key, found)
+        finally:
+            self._context.tally.lists_done += 1
+
+    async def _keep_timeline(self, key: ListKey, found: ProvenList) -> None:
+        """What a variables answer says beside its rows is data, too."""
+        document = members_of(found.metadata, _TIMELINE_MEMBERS)
+        path = sidecar_path(self._wanted.experiment, self._type.name, key.room)
+        commit = await document_commit(self._context, self._wanted.experiment, path, document)
+        if commit is not None:
+            await self._context.committer.commit(commit)
+
+    async def _settle(
+        self, found: ProvenList, rooms: Iterable[str | None], *, participant: str | None = None
+    ) -> None:
+        """Hold what came against what is held, and commit the difference."""
+        claim = Claim(self._window.start, self._window.end, participant)
+        settle = partial(
+            self._context.settlement.settle,
+            claim=claim if found.is_proven else None,
+            is_narrow=claim != WHOLE,
+            identity=identity_of(self._type),
+        )
+
+        def settle_all() -> list[Settled]:
+            return [settle(self._shelf(room), found.parts.get(room, ())) for room in rooms]
+
+        settled = await anyio.to_thread.run_sync(settle_all)
+        await self._context.committer.commit(joined([each.commit for each in settled if each.commit]))
+        self._rows_read += found.rows
+        self._rows += sum(each.rows for each in settled)
+        self._room_count += sum(1 for each in settled if each.rows)
+        self._changed_shards += sum(each.changed_shards for each in settled)
+        if not found.is_proven:
+            self._fail(found.note)
+        elif found.note:
+            self._context.tally.note(f"{self._what}: {found.note}")
+
+    # --- what is remembered --------------------------------------------------------------------------
+    async def _remember(self, way: Way) -> None:
+        """The list's receipt, where the type was read as a whole and something about it is new."""
+        if self._wanted.rooms or self._wanted.participants or not self._window.is_whole:
+            return
+        receipt = ListReceipt(
+            experiment=self._wanted.experiment,
+            data_type=self._type.name,
+            way=way,
+            rows=self._rows,
+            total=self._total,
+            is_complete=not self._reasons,
+            why=self._why,
+            read_at=self._context.now_text,
+        )
+        held = self._context.receipts.get(receipt.key)
+        if isinstance(held, ListReceipt) and msgspec.structs.replace(held, read_at=receipt.read_at) == receipt:
+            return
+        await self._context.committer.commit(Commit(receipts=[receipt]))
+
+    def _report(self) -> TypeReport:
+        return TypeReport(
+            self._type.name,
+            rows=self._rows,
+            rooms=self._room_count,
+            is_complete=not self._reasons,
+            changed_shards=self._changed_shards,
+            why=self._why,
+        )
+
+    @property
+    def _why(self) -> str:
+        reasons = list(self._reasons)
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        return "; ".join(reasons[:3]) + more
+
+    def _failed(self, error: UpstreamError) -> None:
+        """The type as a whole could not be read."""
+        if isinstance(error, KeyRefusedError):
+            raise error
+        if isinstance(error, ForbiddenError):
+            scopes = ", ".join(error.required_scopes or (self._type.required_scope,))
+            why = f"the key lacks the scope {scopes}"
+            if self._type.documented:
+                self._fail(f"{why}; give the key that scope, or leave the data type out")
+            else:
+                self._absent = why
+        elif isinstance(error, NotFoundError) and not self._type.documented:
+            self._absent = "this server does not offer it"
+        else:
+            self._fail(str(error))
+
+    def _fail_at(self, key: ListKey, error: UpstreamError) -> None:
+        self._fail(f"{key.scope} {key.scope_id}: {error}", room=key.room or "")
+
+    def _fail(self, why: str, *, room: str = "") -> None:
+        self._reasons[why] = None
+        self._context.tally.problems.append(
+            Problem(why, experiment=self._wanted.experiment, data_type=self._type.name, room=room)
+        )
+
+    @contextmanager
+    def _listed(self) -> Iterator[None]:
+        self._context.tally.lists += 1
+        try:
+            yield
+        finally:
+            self._context.tally.lists_done += 1
+
+    def _key(self, scope: Scope, scope_id: str, room: str | None = None) -> ListKey:
+        return ListKey(self._wanted.experiment, self._type, scope, scope_id, room, self._window)
+
+    def _shelf(self, room: str | None) -> Shelf:
+        return Shelf(self._wanted.experiment, self._type.name, room)
+
+    @staticmethod
+    def _participant_of(key: ListKey) -> str | None:
+        return key.scope_id if key.scope is Scope.PARTICIPANT else None
+
+
+def joined(commits: Sequence[Commit]) -> Commit:
+    """Several commits as one."""
+    return Commit(
+        placements=[placement for commit in commits for placement in commit.placements],
+        retired=[receipt for commit in commits for receipt in commit.retired],
+        receipts=[receipt for commit in commits for receipt in commit.receipts],
+    )

@@ -1,0 +1,31 @@
+"""JSON documents that are no rows: an experiment's definition, a variables timeline."""
+
+from __future__ import annotations
+
+import hashlib
+
+import anyio.to_thread
+
+from hsmirror.archive import durable
+from hsmirror.archive.receipts import DocumentReceipt
+from hsmirror.mirror.commit import Commit, Placement
+from hsmirror.mirror.context import Context
+
+
+async def document_commit(context: Context, experiment: str, path: str, document: bytes) -> Commit | None:
+    """The commit that puts a document at `path`; None where the same is held already."""
+    content = document + b"\n"
+    sha256 = hashlib.sha256(content).hexdigest()
+    held = context.receipts.document(path)
+    if held is not None and held.sha256 == sha256:
+        return None
+    staged = context.staging.new_path()
+    await anyio.to_thread.run_sync(durable.append, staged, content, context.staging.modes)
+    receipt = DocumentReceipt(
+        path=path,
+        experiment=experiment,
+        size_bytes=len(content),
+        sha256=sha256,
+        fetched_at=context.now_text,
+    )
+    return Commit([Placement(staged, receipt)])

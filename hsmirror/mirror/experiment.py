@@ -1,0 +1,255 @@
+"""One experiment: its definition, its rooms, its data types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import anyio
+
+from hsmirror.api.data_types import DATA_TYPES, SESSIONS
+from hsmirror.api.envelope import Page, first_element, parse_document
+from hsmirror.archive.layout import document_path
+from hsmirror.errors import ForbiddenError, KeyRefusedError, NotFoundError, UpstreamError
+from hsmirror.mirror.context import Context
+from hsmirror.mirror.data_type import TypeMirror, Wanted
+from hsmirror.mirror.documents import document_commit
+from hsmirror.mirror.fetch import Request
+from hsmirror.mirror.lists import path_segment
+from hsmirror.mirror.reading import OnRecordings
+from hsmirror.mirror.report import ExperimentReport, Problem, TypeReport
+from hsmirror.model import DataType, ListKey, Scope
+from hsmirror.pace.agenda import Urgency
+
+MOST_ROOMS_LISTED = 5_000
+"""The rooms endpoint gives no more than this; beyond it, other rows may name rooms that it does not."""
+
+_ROOMS = DATA_TYPES["rooms"]
+_DEFINITIONS = (("", "experiment.json"), ("/config", "config.json"), ("/export", "export.json"))
+
+
+class ExperimentMirror:
+    """Mirrors one experiment, all wanted data types at once."""
+
+    def __init__(
+        self,
+        context: Context,
+        wanted: Wanted,
+        types: Sequence[DataType],
+        *,
+        concurrent_lists: int,
+        on_recordings: OnRecordings | None,
+    ) -> None:
+        self._context = context
+        self._wanted = wanted
+        self._types = types
+        self._concurrent_lists = concurrent_lists
+        self._on_recordings = on_recordings
+        self._rooms = _Rooms(context, wanted, types)
+        self._name = ""
+        self._is_defined: bool | None = None
+        self._absence = ("", "")
+
+    async def define(self) -> None:
+        """Read the experiment's definition: the first request, which also shows whether the key is good.
+
+        Raises:
+            KeyRefusedError: it is not.
+        """
+        if self._is_defined is not None:
+            return
+        self._is_defined = False
+        for suffix, name in _DEFINITIONS:
+            if not await self._read_document(f"experiments/{{}}{suffix}", name) and not suffix:
+                return
+        self._is_defined = True
+
+    async def mirror(self) -> ExperimentReport:
+        """Read, write and commit all that is wanted of it.
+
+        Raises:
+            KeyRefusedError, StorageError: these end the run. All else is in the report.
+        """
+        experiment = self._wanted.experiment
+        try:
+            await self.define()
+            if not self._is_defined and not await self._exists():
+                return self._unknown()
+        except KeyRefusedError:
+            raise
+        except UpstreamError as error:
+            return self._unreadable(str(error))
+        reports: dict[str, TypeReport] = {}
+
+        async def mirror_type(data_type: DataType) -> None:
+            mirror = TypeMirror(
+                self._context,
+                self._wanted,
+                data_type,
+                self._rooms,
+                concurrent_lists=self._concurrent_lists,
+                on_recordings=self._on_recordings if data_type.name == "recordings" else None,
+            )
+            if (report := await mirror.run()) is not None:
+                reports[data_type.name] = report
+
+        async with anyio.create_task_group() as tasks:
+            for data_type in self._types:
+                tasks.start_soon(mirror_type, data_type)
+        return ExperimentReport(
+            experiment,
+            name=self._name,
+            rooms=len(self._rooms),
+            types=tuple(reports[data_type.name] for data_type in self._types if data_type.name in reports),
+        )
+
+    # --- the definition ------------------------------------------------------------------------------
+    async def _read_document(self, template: str, name: str) -> bool:
+        experiment = self._wanted.experiment
+        what = f"{template.format('{id}')} of {experiment}"
+        if self._context.absences.why(what) is not None:
+            return False
+        request = Request(
+            "experiments", template.format(path_segment(experiment)), {}, urgency=Urgency.CATALOGUE
+        )
+        try:
+            data, document = await self._context.fetcher.get_parsed(request, parse_document)
+        except (NotFoundError, ForbiddenError) as error:
+            if template.endswith("{}"):
+                self._absence = (what, str(error))  # an unknown experiment, or a server without this endpoint
+            else:
+                await self._context.committer.commit(self._context.absences.commit(what, str(error)))
+            return False
+        # The row itself: a list of one, as recorded, or an object.
+        if isinstance(data, list):
+            data, document = (data[0], first_element(document)) if data else ({}, b"{}")
+        if isinstance(data, dict) and name == "experiment.json":
+            self._name = str(data.get("name") or "")
+        path = document_path(experiment, name)
+        commit = await document_commit(self._context, experiment, path, document)
+        if commit is not None:
+            await self._context.committer.commit(commit)
+        return True
+
+    async def _exists(self) -> bool:
+        """Ask for a single row: a server without `/experiments` knows the experiment all the same."""
+        data_type = next(
+            (each for each in self._types if Scope.EXPERIMENT in each.scopes), DATA_TYPES["events"]
+        )
+        key = ListKey(self._wanted.experiment, data_type, Scope.EXPERIMENT, self._wanted.experiment)
+        try:
+            await self._context.reader.first_page(key, 1)
+        except NotFoundError:
+            return False
+        except ForbiddenError:
+            pass  # that is for the data types to report
+        await self._context.committer.commit(self._context.absences.commit(*self._absence))
+        return True
+
+    def _unknown(self) -> ExperimentReport:
+        return self._unreadable(
+            "the API knows no such experiment, or the key may not see it; check the id, and who owns it"
+        )
+
+    def _unreadable(self, why: str) -> ExperimentReport:
+        self._context.tally.problems.append(Problem(why, experiment=self._wanted.experiment))
+        return ExperimentReport(self._wanted.experiment, problem=why)
+
+
+class _Rooms:
+    """What is known of an experiment's rooms, and by when all is known.
+
+    The rooms endpoint lists them. Where a server lacks it, they are the sessions of the deployments and
+    those that rows of any data type name: then whoever needs them waits until every type has told.
+    """
+
+    def __init__(self, context: Context, wanted: Wanted, types: Sequence[DataType]) -> None:
+        self._context = context
+        self._wanted = wanted
+        self._named: dict[str, None] = dict.fromkeys(wanted.rooms)
+        self._telling = {data_type.name for data_type in types}
+        self._all_told = anyio.Event()
+        self._rooms_told = anyio.Event()
+        self._listed: list[str] | None = None
+        self._is_listing = False
+
+    def __len__(self) -> int:
+        return len(self._named)
+
+    def named(self, rooms: Iterable[str | None]) -> None:
+        self._named.update((room, None) for room in rooms if room is not None)
+
+    def told(self, data_type: DataType) -> None:
+        self._telling.discard(data_type.name)
+        if data_type is _ROOMS:
+            self._rooms_told.set()
+        if not self._telling:
+            self._all_told.set()
+
+    async def known(self, asking: DataType) -> list[str]:
+        self.told(asking)
+        listed = await self._catalogue()
+        if listed is None or len(listed) >= MOST_ROOMS_LISTED:
+            await self._all_told.wait()
+        return list(self._named)
+
+    async def participants(self) -> dict[str, list[str]]:
+        wanted = set(self._wanted.participants)
+        if self._wanted.rooms:
+            return {room: sorted(wanted) for room in self._wanted.rooms}
+        people = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, DATA_TYPES["participants"])
+        by_room: dict[str, list[str]] = {}
+        for person, room in people or ():
+            if person in wanted and room is not None:
+                by_room.setdefault(room, []).append(person)
+        found = {person for persons in by_room.values() for person in persons}
+        # Whom that list does not place may be in any room.
+        for room in await self._catalogue() or () if found != wanted else ():
+            by_room.setdefault(room, []).extend(sorted(wanted - found))
+        return by_room
+
+    async def _catalogue(self) -> list[str] | None:
+        """The rooms as the server lists them, read once; None where it does not."""
+        if "rooms" in self._telling or self._rooms_told.is_set():
+            await self._rooms_told.wait()  # the data type of that name is read anyway
+            return list(self._named) or None
+        if not self._is_listing:
+            self._is_listing = True
+            listed = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
+            if listed is None:
+                listed = await self._sessions()
+            self.named(room for _, room in listed or ())
+            self._listed = list(self._named) or None
+            self._rooms_told.set()
+        await self._rooms_told.wait()
+        return self._listed
+
+    async def _sessions(self) -> list[tuple[str | None, str | None]] | None:
+        deployments = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, DATA_TYPES["deployments"])
+        sessions: list[tuple[str | None, str | None]] = []
+        for deployment, _ in deployments or ():
+            if deployment is not None:
+                sessions += await self._collect(Scope.DEPLOYMENT, deployment, SESSIONS) or []
+        return sessions or None
+
+    async def _collect(
+        self, scope: Scope, scope_id: str, data_type: DataType
+    ) -> list[tuple[str | None, str | None]] | None:
+        """The (id, room) of each row of a list; None where the server does not offer it."""
+        collector = _Collector()
+        try:
+            await self._context.reader.read(
+                ListKey(self._wanted.experiment, data_type, scope, scope_id), collector
+            )
+        except (NotFoundError, ForbiddenError):
+            return None
+        return collector.found
+
+
+class _Collector:
+    """A sink that keeps ids and rooms alone."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str | None, str | None]] = []
+
+    async def write(self, page: Page) -> None:
+        self.found.extend(zip(page.ids, page.rooms, strict=True))

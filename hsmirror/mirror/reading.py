@@ -1,0 +1,139 @@
+"""Lists read until their completeness is proven, or it is clear that it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio.to_thread
+
+from hsmirror.api.envelope import Page, Row, row_id
+from hsmirror.archive.shards import StagedPart
+from hsmirror.mirror.context import Context
+from hsmirror.mirror.merge import Deduplicated, Identity, RowSet
+from hsmirror.mirror.proof import Judgement, PassFacts, judge
+from hsmirror.mirror.write import ListWriter, rows_of, write_rows
+from hsmirror.model import DataType, ListKey
+
+OnRecordings = Callable[[Sequence[tuple[str | None, Row]]], None]
+PartsByRoom = dict[str | None, list[StagedPart]]
+
+
+class RoomsUntoldError(Exception):
+    """Some rows of an experiment-wide list name no room, so that it cannot be split by it.
+
+    `total` is what the server says of the list.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        super().__init__("rows that name no room")
+        self.total = total
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenList:
+    """A list as read: its rows staged by room, and whether they are proven to be all."""
+
+    parts: PartsByRoom
+    rows: int
+    total: int | None
+    is_proven: bool
+    note: str
+    metadata: bytes
+
+
+class _TellingRooms:
+    """A sink that stops at the first page with a row that names no room."""
+
+    def __init__(self, writer: ListWriter) -> None:
+        self._writer = writer
+
+    async def write(self, page: Page) -> None:
+        if None in page.rooms:
+            raise RoomsUntoldError(page.pagination.total)
+        await self._writer.write(page)
+
+
+def identity_of(data_type: DataType) -> Identity:
+    """How rows of this type are told apart."""
+    return lambda row: row_id(row, data_type)
+
+
+async def read_proven(
+    context: Context,
+    key: ListKey,
+    *,
+    must_tell_rooms: bool = False,
+    on_recordings: OnRecordings | None = None,
+) -> ProvenList:
+    """Read a list, again where its pages disagree, until `proof.judge` is content or gives up.
+
+    Raises:
+        RoomsUntoldError: `must_tell_rooms`, and a row names none.
+        UpstreamError: the list cannot be read.
+    """
+    passes: list[PassFacts] = []
+    staged: list[PartsByRoom] = []
+    while True:
+        writer = ListWriter(key, context.staging, on_recordings=on_recordings)
+        sink = _TellingRooms(writer) if must_tell_rooms else writer
+        reading = await context.reader.read(key, sink)
+        staged.append(await writer.seal())
+        facts = PassFacts(
+            reading.claims,
+            distinct=writer.distinct,
+            fingerprint=writer.fingerprint,
+            warnings=reading.warnings,
+        )
+        passes.append(facts)
+        parts, distinct = staged[-1], None
+        if len(passes) > 1 or facts.distinct != facts.claims.rows:
+            parts, distinct = await anyio.to_thread.run_sync(_combine, context, key.data_type, staged, passes)
+        verdict = judge(passes, distinct_in_all=distinct)
+        if verdict.judgement is not Judgement.READ_AGAIN:
+            break
+    return ProvenList(
+        parts=parts,
+        rows=sum(part.rows for of_room in parts.values() for part in of_room),
+        total=reading.claims.last_total,
+        is_proven=verdict.judgement is Judgement.PROVEN,
+        note=verdict.note,
+        metadata=reading.metadata,
+    )
+
+
+def _combine(
+    context: Context, data_type: DataType, staged: Sequence[PartsByRoom], passes: Sequence[PassFacts]
+) -> tuple[PartsByRoom, int]:
+    """All passes together: the last one's rows without repeats, then what only earlier ones showed.
+
+    Where the last pass is clean by itself, it alone counts: what it lacks has gone meanwhile.
+    """
+    last = passes[-1]
+    is_clean = (
+        not last.claims.total_moved
+        and last.distinct == last.claims.rows
+        and last.claims.last_total in {None, last.claims.rows}
+    )
+    if is_clean:
+        return staged[-1], last.distinct
+    identity = identity_of(data_type)
+    rooms = dict.fromkeys(room for parts in staged for room in parts)
+    combined: PartsByRoom = {}
+    for room in rooms:
+        readings = [[part.path for part in parts.get(room, [])] for parts in reversed(staged)]
+        builder = context.staging.builder()
+        combined[room] = write_rows(_union(readings, identity), builder)
+    return combined, sum(part.rows for parts in combined.values() for part in parts)
+
+
+def _union(readings: Sequence[Sequence[Path]], identity: Identity) -> Iterator[bytes]:
+    seen = RowSet(identity)
+    for paths in readings:
+        # A reading's own twins are not measured against each other: only earlier readings count.
+        of_this = RowSet(identity)
+        for row in seen.without(Deduplicated(identity).of(rows_of(paths))):
+            yield row
+            of_this.add(row)
+        seen.update(of_this)

@@ -1,0 +1,216 @@
+"""What came, held against what is held: unchanged, new, or both together. Decides; publishes nothing.
+
+Nothing that is held is ever dropped: rows that a complete reading no longer shows stay, counted as gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from hsmirror.archive.layout import SUFFIXES, Layout, shard_path
+from hsmirror.archive.receipts import Claim, Receipts, ShardReceipt
+from hsmirror.archive.shards import ShardBuilder, StagedPart
+from hsmirror.mirror.commit import Commit, Placement
+from hsmirror.mirror.merge import Identity, RowSet, same_rows
+from hsmirror.mirror.write import rows_of, write_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One (experiment, data type, room): where its shards lie."""
+
+    experiment: str
+    data_type: str
+    room: str | None
+
+    def path(self, part: int, compression: str) -> str:
+        return shard_path(self.experiment, self.data_type, self.room, part, compression)
+
+    def held(self, receipts: Receipts) -> list[ShardReceipt]:
+        """The parts that are held, in order; one without a file where the list is known to be empty."""
+        empty: list[ShardReceipt] = []
+        for compression in SUFFIXES:  # the configuration may have changed since
+            parts: list[ShardReceipt] = []
+            while (part := receipts.shard(self.path(len(parts), compression))) and part.sha256:
+                parts.append(part)
+            if parts:
+                return parts
+            if part is not None:
+                empty = [part]
+        return empty
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What is to be committed for one shelf, and what is held after it."""
+
+    commit: Commit | None
+    rows: int
+    changed_shards: int = 0
+    gone_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """How shelves are settled in one run; `settle` is for a worker thread.
+
+    `claim` is what the reading proved complete, None where it proved nothing. `is_narrow` says that the
+    reading was of less than the whole list, so that rows it lacks are not gone.
+    """
+
+    layout: Layout
+    receipts: Receipts
+    compression: str
+    new_builder: Callable[[], ShardBuilder]
+    fetched_at: str
+
+    def settle(
+        self,
+        shelf: Shelf,
+        staged: Sequence[StagedPart],
+        *,
+        claim: Claim | None,
+        is_narrow: bool,
+        identity: Identity,
+    ) -> Settled:
+        held = shelf.held(self.receipts)
+        files = [receipt for receipt in held if receipt.sha256 is not None]
+        claims = merge_claims(held[0].complete_for if held else (), claim)
+        if not files:
+            return self._first(shelf, held, staged, claims)
+        if _contents(files) == [part.content_sha256 for part in staged]:
+            return self._unchanged(files, claims, gone_rows=0 if claim else files[0].gone_rows)
+        paths = [self.layout.absolute(receipt.path) for receipt in files]
+        merged, gone_rows = self._merge(files, paths, staged, is_narrow=is_narrow, identity=identity)
+        if claim is None or is_narrow:
+            gone_rows = files[0].gone_rows
+        if merged is None or _contents(files) == [part.content_sha256 for part in merged]:
+            return self._unchanged(files, claims, gone_rows=gone_rows)
+        return self._replaced(shelf, files, merged, claims, gone_rows)
+
+    def _merge(
+        self,
+        files: Sequence[ShardReceipt],
+        paths: Sequence[Path],
+        staged: Sequence[StagedPart],
+        *,
+        is_narrow: bool,
+        identity: Identity,
+    ) -> tuple[Sequence[StagedPart] | None, int]:
+        """The parts that hold both, None where what is held has it all; and how many rows only that had."""
+        came = [part.path for part in staged]
+        are_as_many = sum(part.rows for part in staged) == sum(receipt.rows for receipt in files)
+        if not is_narrow and are_as_many and same_rows(rows_of(paths), rows_of(came)):
+            return None, 0  # only their order differs
+        new = RowSet(identity)
+        for row in rows_of(came):
+            new.add(row)
+        left = sum(1 for _ in new.without(rows_of(paths)))
+        if is_narrow and _has_all(paths, came):
+            return None, 0
+        if not left:
+            return staged, 0
+
+        def both() -> Iterator[bytes]:
+            if is_narrow:
+                yield from new.without(rows_of(paths))
+            yield from rows_of(came)
+            if not is_narrow:
+                yield from new.without(rows_of(paths))
+
+        return write_rows(both(), self.new_builder()), left
+
+    def _first(
+        self,
+        shelf: Shelf,
+        held: Sequence[ShardReceipt],
+        staged: Sequence[StagedPart],
+        claims: tuple[Claim, ...],
+    ) -> Settled:
+        if staged:
+            return self._replaced(shelf, held, staged, claims, 0)
+        if not claims or (held and held[0].complete_for == claims):
+            return Settled(None, 0)
+        empty = ShardReceipt(
+            path=shelf.path(0, self.compression),
+            experiment=shelf.experiment,
+            data_type=shelf.data_type,
+            room=shelf.room,
+            complete_for=claims,
+            fetched_at=self.fetched_at,
+        )
+        return Settled(Commit(receipts=[empty]), 0)
+
+    def _unchanged(
+        self, files: Sequence[ShardReceipt], claims: tuple[Claim, ...], *, gone_rows: int
+    ) -> Settled:
+        rows = sum(receipt.rows for receipt in files)
+        if files[0].complete_for == claims and files[0].gone_rows == gone_rows:
+            return Settled(None, rows, gone_rows=gone_rows)
+        updated = [
+            msgspec.structs.replace(receipt, complete_for=claims, gone_rows=gone_rows) for receipt in files
+        ]
+        return Settled(Commit(receipts=updated), rows, gone_rows=gone_rows)
+
+    def _replaced(
+        self,
+        shelf: Shelf,
+        held: Sequence[ShardReceipt],
+        parts: Sequence[StagedPart],
+        claims: tuple[Claim, ...],
+        gone_rows: int,
+    ) -> Settled:
+        placements = [
+            Placement(
+                part.path,
+                ShardReceipt(
+                    path=shelf.path(number, self.compression),
+                    experiment=shelf.experiment,
+                    data_type=shelf.data_type,
+                    room=shelf.room,
+                    part=number,
+                    rows=part.rows,
+                    size_bytes=part.size_bytes,
+                    sha256=part.sha256,
+                    content_bytes=part.content_bytes,
+                    content_sha256=part.content_sha256,
+                    complete_for=claims,
+                    gone_rows=gone_rows,
+                    fetched_at=self.fetched_at,
+                ),
+            )
+            for number, part in enumerate(parts)
+        ]
+        stays = {placement.receipt.path for placement in placements}
+        retired = [
+            msgspec.structs.replace(
+                receipt, rows=0, size_bytes=0, sha256=None, content_bytes=0, content_sha256=None
+            )
+            for receipt in held
+            if receipt.path not in stays and receipt.sha256 is not None
+        ]
+        rows = sum(part.rows for part in parts)
+        return Settled(Commit(placements, retired), rows, len(placements), gone_rows)
+
+
+def merge_claims(held: tuple[Claim, ...], claim: Claim | None) -> tuple[Claim, ...]:
+    """The claims that count once `claim` is proven: none that another one covers."""
+    if claim is None or any(older.covers(claim) for older in held):
+        return held
+    return (*(older for older in held if not claim.covers(older)), claim)
+
+
+def _contents(files: Sequence[ShardReceipt]) -> list[str | None]:
+    return [receipt.content_sha256 for receipt in files]
+
+
+def _has_all(held: Sequence[Path], came: Sequence[Path]) -> bool:
+    """Is every row that came held already, to the byte?"""
+    rows = RowSet(lambda _: None)
+    for row in rows_of(held):
+        rows.add(row)
+    return next(rows.without(rows_of(came)), None) is None
