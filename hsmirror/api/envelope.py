@@ -214,6 +214,15 @@ def _count(value: object) -> int | None:
     return value
 
 
+def parse_row(row: Row) -> Any:
+    """One row as plain values.
+
+    Raises:
+        CorruptError: not JSON; cannot be for a row of a page.
+    """
+    return _loads(bytes(row).decode())
+
+
 def row_id(row: bytes, data_type: DataType) -> str | None:
     """The id of one stored row; None where its type has none, or it lacks it."""
     if not data_type.id_fields:

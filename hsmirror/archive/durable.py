@@ -171,6 +171,11 @@ def write_whole(root: Path, final: Path, content: bytes, modes: Modes) -> None:
     sync_folder(final.parent)
 
 
+def clear_folder(folder: Path) -> None:
+    """Remove a folder of staging with all that is in it; what cannot be removed is the next run's to try."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def append(path: Path, content: bytes, modes: Modes) -> None:
     """Append to a file that is ours alone, made if need be; noticed if fewer bytes arrive than were given."""
     with disk_errors(f"write {path}"):

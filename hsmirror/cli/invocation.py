@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from hsmirror import settings as configuration
 from hsmirror.cli.output import Output
 from hsmirror.cli.program import Program
 from hsmirror.clock import Clock
-from hsmirror.model import Secret
-from hsmirror.settings import Settings
+
+if TYPE_CHECKING:
+    from hsmirror.model import Secret
+    from hsmirror.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Invocation:
 
     def settings(self, overrides: Mapping[str, object] | None = None) -> Settings:
         """The configuration, with arguments (by dotted key) on top. Raises ConfigurationError."""
+        from hsmirror import settings as configuration
+
         return configuration.load(
             config=self.config,
             environ=self.surroundings.environ,
@@ -56,6 +59,8 @@ class Invocation:
 
     def key(self, settings: Settings) -> Secret:
         """The API key. Raises ConfigurationError where there is none."""
+        from hsmirror import settings as configuration
+
         return configuration.api_key(settings, self.surroundings.environ)
 
     def archive(self, given: Path | None) -> Path:

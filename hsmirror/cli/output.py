@@ -18,7 +18,7 @@ import msgspec
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from hsmirror.cli.text import printable
+from hsmirror.cli.text import printable, redacted
 
 _PLAIN_WIDTH = 100
 
@@ -31,7 +31,7 @@ class _PipeConsole(Console):
 
 
 class Output:
-    """Where a command's results, remarks and errors go. `verbosity`: -1 errors alone, 0, 1 more, 2 tracebacks."""
+    """Where results, remarks and errors go. `verbosity`: -1 errors alone, 0, 1 more, 2 tracebacks too."""
 
     def __init__(self, *, stdout: TextIO, stderr: TextIO, verbosity: int = 0, is_json: bool = False) -> None:
         self.verbosity = verbosity
@@ -40,7 +40,10 @@ class Output:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         self._stdout = stdout
-        self._results = _console(stdout)
+        self.results = _console(stdout)
+        """For help, which is a result; on stdout."""
+        self.has_document = False
+        """Was the one JSON document written?"""
         self.console = _console(stderr)
         """For the progress display; on stderr."""
 
@@ -66,13 +69,19 @@ class Output:
     def result(self, *renderables: RenderableType) -> None:
         """What was asked for, for people; on stdout. Nothing with `--json`."""
         if not self.is_json:
-            self._results.print(*renderables, sep="\n")
+            self.results.print(*renderables, sep="\n")
+
+    def text(self, text: str) -> None:
+        """The same for lines to be copied: never wrapped."""
+        if not self.is_json:
+            self.results.print(Text(text), soft_wrap=True)
 
     def document(self, value: object) -> None:
         """What was asked for, for programs: one JSON document on stdout, every field of it written out."""
         text = msgspec.json.encode(plain(value))
-        if self._results.is_terminal:
+        if self.results.is_terminal:
             text = msgspec.json.format(text, indent=2)
+        self.has_document = True
         try:
             self._stdout.write(text.decode() + "\n")
             self._stdout.flush()
@@ -90,9 +99,10 @@ class Output:
             self.console.print(*renderables, style="dim", sep="\n")
 
     def error(self, message: str) -> None:
-        """`hsmirror: <message>` on stderr, red on a terminal, whatever the verbosity."""
-        # One line where lines are read by programs: a message is not wrapped.
-        self.console.print(Text(f"hsmirror: {printable(message)}", style="red"), soft_wrap=True)
+        """`hsmirror: <message>` on stderr, whatever the verbosity; without keys and signatures."""
+        text = Text(f"hsmirror: {printable(redacted(message))}", style="red", overflow="fold")
+        # In a log, where lines are searched, a message is one line.
+        self.console.print(text, soft_wrap=not self.is_terminal)
 
     def trace(self, text: str) -> None:
         """A traceback, already redacted; for `-vv`."""
@@ -100,7 +110,7 @@ class Output:
 
 
 def plain(value: object) -> Any:
-    """A report as values that JSON knows, with the fields that stand at their defaults, which readers want too."""
+    """A report as values that JSON knows, with the fields that stand at their defaults: readers want them."""
     if isinstance(value, msgspec.Struct):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -22,13 +22,17 @@ def show_plan(report: PlanReport, output: Output) -> None:
     seconds = f", {duration(report.seconds)} under the limits" if report.seconds >= 1 else ""
     output.result(Text(f"{counted(report.requests, 'request')}{seconds}", style="bold"))
     if report.probe_requests:
-        output.result(Text(f"({counted(report.probe_requests, 'request')} went into finding this out)", style="dim"))
+        output.result(
+            Text(f"({counted(report.probe_requests, 'request')} went into finding this out)", style="dim")
+        )
     for note in report.notes:
         output.result(Text(f"note: {printable(note)}", overflow="fold"))
 
 
 def _show_experiment(experiment: PlannedExperiment, output: Output) -> None:
-    title = Text.assemble((printable(experiment.id), "bold"), f"  {printable(experiment.name)}", overflow="fold")
+    title = Text.assemble(
+        (printable(experiment.id), "bold"), f"  {printable(experiment.name)}", overflow="fold"
+    )
     title.append(f" · {counted(experiment.rooms, 'room')}", style="dim")
     table = compact_table("data type", "rows>", "requests>", "way", "")
     for kind in experiment.types:

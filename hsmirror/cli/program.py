@@ -32,9 +32,14 @@ class Program(Protocol):
         *,
         full: bool = False,
         longest_wait_seconds: float | None = None,
+        state_folder: Path | None = None,
         on_start: Callable[[RunView], None] | None = None,
     ) -> RunReport:
-        """Brings the archive up to date; None waits for the limits as long as it takes."""
+        """Brings the archive up to date.
+
+        `longest_wait_seconds` None waits for the limits as long as it takes; `state_folder` None shares their
+        budget with the user's other runs.
+        """
 
     async def plan(
         self, settings: Settings, key: Secret, experiments: Sequence[ExperimentSettings]
@@ -68,6 +73,7 @@ class WholeProgram:
         *,
         full: bool = False,
         longest_wait_seconds: float | None = None,
+        state_folder: Path | None = None,
         on_start: Callable[[RunView], None] | None = None,
     ) -> RunReport:
         from hsmirror.mirror import run
@@ -76,8 +82,7 @@ class WholeProgram:
             settings,
             key,
             experiments,
-            full=full,
-            longest_wait_seconds=longest_wait_seconds,
+            options=run.RunOptions(full, longest_wait_seconds, state_folder),
             on_start=on_start,
         )
 

@@ -1,6 +1,6 @@
 """A run while it goes: bars on a terminal, a plain line now and then elsewhere; both on stderr.
 
-Both read `RunView.statistics()` from a thread of their own, so that they move even while the event loop is busy.
+Both read `RunView.statistics()` from a thread of their own: they move even while the event loop is busy.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ class Speedometer:
     def rates(self, now: RunStatistics) -> Rates:
         """The rates up to this glance; those of the whole run while it is younger than the span."""
         self._glances.append(now)
-        while len(self._glances) > 2 and self._glances[1].elapsed_seconds <= now.elapsed_seconds - self._span_seconds:
+        while (
+            len(self._glances) > 2
+            and self._glances[1].elapsed_seconds <= now.elapsed_seconds - self._span_seconds
+        ):
             self._glances.popleft()
         first = self._glances[0]
         seconds = now.elapsed_seconds - first.elapsed_seconds
@@ -140,7 +143,9 @@ def line(now: RunStatistics) -> str:
     if now.files:
         files = f"files {number(now.files_done)}/{number(now.files)}"
         parts.append(f"{files} ({size(now.file_bytes_done)}, {size(rates.file_bytes_per_second)}/s)")
-    parts.append(f"{number(now.requests_left_this_hour)} of {number(now.requests_per_hour)} requests left this hour")
+    parts.append(
+        f"{number(now.requests_left_this_hour)} of {number(now.requests_per_hour)} requests left this hour"
+    )
     return " · ".join([*parts, *_waiting(now), *_to_go(now)])
 
 
@@ -169,10 +174,11 @@ def bars(now: RunStatistics, rates: Rates) -> RenderableType:
     left = f"{number(now.requests_left_this_hour)} of {number(now.requests_per_hour)} requests left this hour"
     done = f"{number(now.experiments_done)} of {counted(now.experiments, 'experiment')}"
     times = [duration(now.elapsed_seconds), *_to_go(now)]
+    waiting = f" · {_waiting(now)[0]}" if _waiting(now) else ""
     return Group(
         grid,
-        Text(" · ".join([left, done, *times]), style="dim"),
-        Text("".join(_waiting(now)), style="yellow"),
+        Text(f"{left} · {done}", style="dim"),
+        Text.assemble((", ".join(times), "dim"), (waiting, "yellow")),
     )
 
 

@@ -35,9 +35,9 @@ class Narrowing:
     until: Annotated[
         str | None, Parameter(help="Only rows before this time, in the same forms; UTC if it does not say.")
     ] = None
-    no_files: Annotated[bool, Parameter(help="Leave recording files out; their rows are held all the same.")] = (
-        False
-    )
+    no_files: Annotated[
+        bool, Parameter(help="Leave recording files out; their rows are held all the same.")
+    ] = False
 
     def changes(self, now: float) -> dict[str, object]:
         """The fields of `ExperimentSettings` that were given. Raises UsageError."""
@@ -106,8 +106,8 @@ def _moment(option: str, text: str, now: float) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{option} {text}: give a date or time in ISO 8601 (2026-11-22, 2026-11-22T02:00Z), or how long ago "
-            "(3d, 12h)"
+            f"{option} {text}: give a date or time in ISO 8601 (2026-11-22, 2026-11-22T02:00Z), or how long "
+            "ago (3d, 12h)"
         ) from None
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment.isoformat().replace("+00:00", "Z")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
@@ -52,6 +51,8 @@ def run(
     not out `longest_goodbye_seconds` later, ends the process then and there. A failure to save state is raised
     as it is. To be called from the main thread, or no signals are seen.
     """
+    import asyncio
+
     stopping = _Stopping(longest_goodbye_seconds, end_process)
     try:
         return asyncio.run(_until_signal(work, stopping))
@@ -85,14 +86,14 @@ class _Stopping:
 
 
 async def _until_signal(work: Callable[[], Awaitable[T]], stopping: _Stopping) -> T:
+    import asyncio
+
     import anyio
 
     loop = asyncio.get_running_loop()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        stopping.begin(
-            _STATUSES[signal.Signals(number)], lambda: loop.call_soon_threadsafe(scope.cancel)
-        )
+        stopping.begin(_STATUSES[signal.Signals(number)], lambda: loop.call_soon_threadsafe(scope.cancel))
 
     results: list[T] = []
     with anyio.CancelScope() as scope, _handling(stop):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def status(
     archive: Annotated[Path | None, Parameter(help="The archive's folder; else the configuration's.")] = None,
+    /,
     *,
     invocation: Injected,
 ) -> int:
@@ -33,7 +34,9 @@ def _show(report: StatusReport, output: Output, *, now: float) -> None:
     from rich.text import Text
 
     output.result(
-        Text.assemble((printable(report.archive), "bold"), f" of {printable(report.upstream)}", overflow="fold"),
+        Text.assemble(
+            (printable(report.archive), "bold"), f" of {printable(report.upstream)}", overflow="fold"
+        ),
         _last_run(report, now),
     )
     for experiment in report.experiments:

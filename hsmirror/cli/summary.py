@@ -36,31 +36,33 @@ def _tables(report: RunReport, output: Output) -> Iterator[RenderableType]:
     if len(report.experiments) > _MOST_EXPERIMENTS_IN_FULL and output.verbosity < 1:
         yield _overview(report, output)
         return
+    told = {(problem.experiment, problem.data_type) for problem in report.problems}
     for experiment in report.experiments:
-        yield from _experiment(experiment, output)
+        yield from _experiment(experiment, output, told)
 
 
 def _overview(report: RunReport, output: Output) -> Table:
-    table = compact_table("", "experiment", "rooms>", "rows>", "files>", "", "missing")
+    table = compact_table("", "experiment", "rooms>", "rows>", "files>", "missing")
     for experiment in report.experiments:
-        missing = experiment.problem or "; ".join(kind.data_type for kind in experiment.types if kind.why)
+        types = [kind.data_type for kind in experiment.types if not kind.is_complete]
+        missing = [experiment.problem, *types, _pending(experiment)]
         table.add_row(
             output.mark(experiment.is_complete),
-            _title(experiment),
+            printable(experiment.id),
             number(experiment.rooms),
             number(experiment.rows),
             number(experiment.files),
-            _pending(experiment),
-            printable(missing),
+            printable(", ".join(part for part in missing if part)),
         )
     return table
 
 
-def _experiment(experiment: ExperimentReport, output: Output) -> Iterator[RenderableType]:
-    yield Text.assemble(
-        _title(experiment), (f" · {counted(experiment.rooms, 'room')}", "dim"), overflow="fold"
-    )
-    if experiment.problem:
+def _experiment(
+    experiment: ExperimentReport, output: Output, told: set[tuple[str, str]]
+) -> Iterator[RenderableType]:
+    """`told` are the experiments and data types whose problems are shown below anyway."""
+    yield Text.assemble(_title(experiment), (f" · {counted(experiment.rooms, 'room')}", "dim"), overflow="fold")
+    if experiment.problem and (experiment.id, "") not in told:
         yield Text.assemble("  ", output.mark(False), f" {printable(experiment.problem)}")
     shown = [kind for kind in experiment.types if kind.rows or not kind.is_complete or output.verbosity > 0]
     table = compact_table("", "data type", "rows>", "rooms>", "changed>", "")
@@ -71,7 +73,7 @@ def _experiment(experiment: ExperimentReport, output: Output) -> Iterator[Render
             number(kind.rows),
             number(kind.rooms),
             number(kind.changed_shards) if kind.changed_shards else "",
-            printable(kind.why),
+            "" if (experiment.id, kind.data_type) in told else printable(kind.why),
         )
     if experiment.files or experiment.files_failed or experiment.files_pending:
         table.add_row(
@@ -135,11 +137,15 @@ def next_step(report: RunReport) -> Text:
     """The last line: how it ended, and what to do now."""
     archive = printable(report.archive)
     if report.is_complete:
-        changed = f"{counted(report.changed_files, 'file')} changed" if report.changed_files else "nothing changed"
+        changed = (
+            f"{counted(report.changed_files, 'file')} changed" if report.changed_files else "nothing changed"
+        )
         return Text.assemble(("complete", "bold green"), f": {changed} in {archive}", overflow="fold")
     if report.resume_at:
         when = f"after {local_time(report.resume_at)}"
-        todo = f"the limits are used up; run the same command again {when}, or with --wait: it goes on from here"
+        todo = (
+            f"the limits are used up; run the same command again {when}, or with --wait: it goes on from here"
+        )
     elif report.exit_status == Exit.INCOMPLETE:
         todo = "what is not named above is held; run the same command again: it fetches only what is missing"
     else:

@@ -32,7 +32,7 @@ class _Job:
 
 
 def sync(
-    *experiments: Annotated[str, Parameter(help="Ids; '*' is every one. None: those of the configuration.")],
+    *experiments: Annotated[str, Parameter(help="Ids, or '*' for every one. None: as configured.")],
     archive: ArchiveOption = None,
     narrowing: Narrowing = _WHOLE,
     full: Annotated[bool, Parameter(help="Read every list again, settled or not.")] = False,
@@ -40,12 +40,12 @@ def sync(
         bool | None,
         Parameter(
             negative="--no-wait",
-            help="Wait for the limits as long as it takes, or not at all. Neither: as long as it takes on a "
-            "terminal, else 5 minutes at a stretch; a run that may not wait ends with status 3 and says when "
-            "to come back.",
+            help="Wait for the limits, or end with 3. Else: wait; 5 minutes if unattended.",
         ),
     ] = None,
-    dry_run: Annotated[bool, Parameter(name=["--dry-run", "-n"], help="Only say what would be fetched.")] = False,
+    dry_run: Annotated[
+        bool, Parameter(name=["--dry-run", "-n"], help="Only say what would be fetched.")
+    ] = False,
     invocation: Injected,
 ) -> int:
     """Bring the archive up to date."""
@@ -75,7 +75,7 @@ def sync(
 
 
 def plan(
-    *experiments: Annotated[str, Parameter(help="Ids; '*' is every one. None: those of the configuration.")],
+    *experiments: Annotated[str, Parameter(help="Ids, or '*' for every one. None: as configured.")],
     archive: ArchiveOption = None,
     narrowing: Narrowing = _WHOLE,
     invocation: Injected,
@@ -84,9 +84,7 @@ def plan(
     return _plan(invocation, _job(invocation, experiments, archive, narrowing))
 
 
-def _job(
-    invocation: Invocation, ids: tuple[str, ...], archive: Path | None, narrowing: Narrowing
-) -> _Job:
+def _job(invocation: Invocation, ids: tuple[str, ...], archive: Path | None, narrowing: Narrowing) -> _Job:
     settings = invocation.settings({"archive.path": archive})
     chosen = select(settings.experiments, ids, narrowing, now=invocation.clock.epoch())
     return _Job(settings, invocation.key(settings), chosen)

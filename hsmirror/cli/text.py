@@ -62,7 +62,7 @@ def duration(seconds: float) -> str:
 
 
 def age(iso: str, now: float) -> str:
-    """How long ago a time in ISO 8601 was, seen from `now` (epoch seconds): `3 h 05 min ago`; the text if it is none."""
+    """How long before `now` (epoch seconds) a time in ISO 8601 was: `3 h 05 min ago`; else the text."""
     try:
         moment = datetime.fromisoformat(iso)
     except ValueError:

@@ -22,6 +22,7 @@ _MOST_PATHS = 50
 
 def verify(
     archive: Annotated[Path | None, Parameter(help="The archive's folder; else the configuration's.")] = None,
+    /,
     *,
     sample: Annotated[
         str | None, Parameter(help="Only the k-th of n parts, as k/n: 1/7 on Mondays, 2/7 on Tuesdays …")

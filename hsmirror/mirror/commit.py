@@ -9,7 +9,6 @@ the cost of syncing is shared.
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -155,7 +154,7 @@ def recover(layout: Layout, receipts: Receipts) -> list[str]:
     if layout.staging.is_dir():
         for leftover in layout.staging.iterdir():
             if leftover != layout.partial_files:
-                shutil.rmtree(leftover, ignore_errors=True)
+                durable.clear_folder(leftover)
     return [receipt.path for receipt in confirmed]
 
 

@@ -27,6 +27,9 @@ class Tally:
     problems: list[Problem] = field(default_factory=list)
     notes: dict[str, None] = field(default_factory=dict)
 
+    def add_rows(self, count: int) -> None:
+        self.rows += count
+
     def note(self, text: str) -> None:
         """Something odd that is no failure; said once."""
         self.notes[text] = None

@@ -44,11 +44,8 @@ _ROOMS_ASKED_BEFORE_ABSENT = 3
 class Rooms(Protocol):
     """What an experiment's rooms are, as far as can be known."""
 
-    def named(self, rooms: Iterable[str | None]) -> None:
-        """Rows named these rooms."""
-
-    def told(self, data_type: DataType) -> None:
-        """This type will name no more rooms."""
+    def named(self, data_type: DataType, rooms: Iterable[str | None]) -> None:
+        """Rows of this type named these rooms."""
 
     async def known(self, asking: DataType) -> list[str]:
         """All rooms; waits for the types that may still name some. `asking` itself will name no more."""
@@ -115,8 +112,6 @@ class TypeMirror:
             way = await self._read(way)
         except UpstreamError as error:
             self._failed(error)
-        finally:
-            self._rooms.told(self._type)
         if self._absent:
             self._context.tally.note(f"{self._what}: {self._absent}")
             await self._context.committer.commit(self._context.absences.commit(self._what, self._absent))
@@ -130,11 +125,11 @@ class TypeMirror:
 
     async def _read(self, way: Way) -> Way:
         if way is Way.PARTICIPANTS:
-            rooms = await self._rooms.participants()
+            people_by_room = await self._rooms.participants()
             await self._read_each(
                 [
                     [self._key(Scope.PARTICIPANT, person, room) for person in people]
-                    for room, people in rooms.items()
+                    for room, people in people_by_room.items()
                 ]
             )
         elif way is Way.ROOMS:
@@ -158,7 +153,7 @@ class TypeMirror:
                 self._context, key, must_tell_rooms=must_tell_rooms, on_recordings=self._on_recordings
             )
         self._total = found.total
-        self._rooms.named(found.parts)
+        self._rooms.named(self._type, found.parts)
         await self._settle(found, dict.fromkeys([*found.parts, *await self._rooms_without_rows(found)]))
 
     async def _rooms_without_rows(self, found: ProvenList) -> list[str]:

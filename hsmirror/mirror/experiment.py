@@ -89,8 +89,11 @@ class ExperimentMirror:
                 concurrent_lists=self._concurrent_lists,
                 on_recordings=self._on_recordings if data_type.name == "recordings" else None,
             )
-            if (report := await mirror.run()) is not None:
-                reports[data_type.name] = report
+            try:
+                if (report := await mirror.run()) is not None:
+                    reports[data_type.name] = report
+            finally:
+                self._rooms.told(data_type)
 
         async with anyio.create_task_group() as tasks:
             for data_type in self._types:
@@ -168,17 +171,23 @@ class _Rooms:
         self._named: dict[str, None] = dict.fromkeys(wanted.rooms)
         self._telling = {data_type.name for data_type in types}
         self._all_told = anyio.Event()
-        self._rooms_told = anyio.Event()
         self._listed: list[str] | None = None
+        self._is_listed_as_type = _ROOMS in types
+        self._rooms_told = anyio.Event()
         self._is_listing = False
+        self._is_known = anyio.Event()
 
     def __len__(self) -> int:
         return len(self._named)
 
-    def named(self, rooms: Iterable[str | None]) -> None:
-        self._named.update((room, None) for room in rooms if room is not None)
+    def named(self, data_type: DataType, rooms: Iterable[str | None]) -> None:
+        names = [room for room in rooms if room is not None]
+        self._named.update(dict.fromkeys(names))
+        if data_type is _ROOMS:
+            self._listed = names
 
     def told(self, data_type: DataType) -> None:
+        """This type will name no more rooms."""
         self._telling.discard(data_type.name)
         if data_type is _ROOMS:
             self._rooms_told.set()
@@ -209,19 +218,24 @@ class _Rooms:
 
     async def _catalogue(self) -> list[str] | None:
         """The rooms as the server lists them, read once; None where it does not."""
-        if "rooms" in self._telling or self._rooms_told.is_set():
-            await self._rooms_told.wait()  # the data type of that name is read anyway
-            return list(self._named) or None
         if not self._is_listing:
             self._is_listing = True
-            listed = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
-            if listed is None:
-                listed = await self._sessions()
-            self.named(room for _, room in listed or ())
-            self._listed = list(self._named) or None
-            self._rooms_told.set()
-        await self._rooms_told.wait()
+            try:
+                await self._list()
+            finally:
+                self._is_known.set()
+        await self._is_known.wait()
         return self._listed
+
+    async def _list(self) -> None:
+        if self._is_listed_as_type:
+            await self._rooms_told.wait()
+        else:
+            listed = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
+            if listed is not None:
+                self.named(_ROOMS, [room for _, room in listed])
+        if self._listed is None and (sessions := await self._sessions()):
+            self.named(_ROOMS, [room for _, room in sessions])
 
     async def _sessions(self) -> list[tuple[str | None, str | None]] | None:
         deployments = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, DATA_TYPES["deployments"])

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import anyio
 
-from hsmirror.clock import Clock
+from hsmirror.clock import Clock, iso_utc
 from hsmirror.errors import (
     BudgetExhaustedError,
     CorruptError,
@@ -52,6 +53,9 @@ class Wire(Protocol):
 class SharedBudget(Protocol):
     """How runs side by side know of each other's requests."""
 
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Between catching up and sending no other run may come in."""
+
     def catch_up(self, budget: Budget) -> None:
         """Count what other runs have sent since the last call."""
 
@@ -85,6 +89,8 @@ class FetchStatistics:
     budget: BudgetStatistics
     next_in_seconds: float | None
     """Seconds until the limits allow the next request; None where none waits for them."""
+    resume_at: float | None
+    """Where the limits have ended the run: when they allow the next request, epoch seconds."""
 
 
 class Gate:
@@ -120,6 +126,11 @@ class Gate:
     @property
     def waiting(self) -> int:
         return len(self._agenda)
+
+    @property
+    def resume_at(self) -> float | None:
+        error = self._closed_by
+        return error.resume_at if isinstance(error, BudgetExhaustedError) else None
 
     def next_in_seconds(self) -> float | None:
         wait = self._agenda.wait_seconds(self._clock.monotonic())
@@ -168,13 +179,18 @@ class Gate:
         if not len(self._agenda):
             return
         now = self._clock.monotonic()
-        self._shared.catch_up(self._budget)
+        if self.in_flight < self._slots:
+            with self._shared.exclusive():
+                self._shared.catch_up(self._budget)
+                self._admit_as_many_as_may(now)
+        if self.in_flight < self._slots:
+            self._wake_when_allowed(now)
+
+    def _admit_as_many_as_may(self, now: float) -> None:
         while self.in_flight < self._slots and (ticket := self._agenda.take(now)) is not None:
             self.in_flight += 1
             self._shared.sent(ticket.endpoint)
             self._admitted.pop(ticket).set_result(None)
-        if self.in_flight < self._slots:
-            self._wake_when_allowed(now)
 
     def _wake_when_allowed(self, now: float) -> None:
         wait = self._agenda.wait_seconds(now)
@@ -183,7 +199,13 @@ class Gate:
         if self._longest_wait is not None and wait > self._longest_wait:
             if self.in_flight == 0:
                 resume_at = self._clock.epoch() + wait
-                self.close(BudgetExhaustedError("the limits allow no further request", resume_at=resume_at))
+                when = iso_utc(resume_at)
+                self.close(
+                    BudgetExhaustedError(
+                        f"the limits allow no further request before {when}; run again then, or with --wait",
+                        resume_at=resume_at,
+                    )
+                )
             return
         self._timer = asyncio.get_running_loop().call_later(wait, self._admit)
 
@@ -219,6 +241,7 @@ class Fetcher:
             received_bytes=self._received_bytes,
             budget=self._budget.statistics(self._clock.monotonic()),
             next_in_seconds=self._gate.next_in_seconds(),
+            resume_at=self._gate.resume_at,
         )
 
     async def get(self, request: Request) -> bytes:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote
 
@@ -107,26 +106,23 @@ def path_segment(text: str) -> str:
 class ListReader:
     """Reads lists page by page through a fetcher."""
 
-    def __init__(
-        self, fetcher: Fetcher, sizes: PageSizes, *, concurrent_pages: int, on_rows: Callable[[int], None]
-    ) -> None:
+    def __init__(self, fetcher: Fetcher, sizes: PageSizes, *, concurrent_pages: int) -> None:
         self._fetcher = fetcher
         self._sizes = sizes
         self._concurrent_pages = concurrent_pages
-        self._on_rows = on_rows
 
     async def first_page(self, key: ListKey, limit: int) -> Page:
         """Just one page from the start, for what it tells of the list."""
         request = page_request(key, Ask(0, limit))
         return await self._fetcher.get_parsed(request, lambda body: parse_page(body, key.data_type))
 
-    async def read(self, key: ListKey, sink: PageSink) -> Reading:
+    async def read(self, key: ListKey, sink: PageSink, *, urgency: Urgency | None = None) -> Reading:
         """One pass, its pages delivered to `sink` in the list's order.
 
         Raises:
             UpstreamError: as the fetcher's; the sink has then received a part of the list.
         """
-        one_pass = _Pass(key, self._fetcher, self._sizes, sink, self._on_rows)
+        one_pass = _Pass(key, self._fetcher, self._sizes, sink, urgency)
         return await one_pass.run(self._concurrent_pages)
 
 
@@ -137,13 +133,13 @@ class _Pass:
         fetcher: Fetcher,
         sizes: PageSizes,
         sink: PageSink,
-        on_rows: Callable[[int], None],
+        urgency: Urgency | None,
     ) -> None:
         self._key = key
         self._fetcher = fetcher
         self._sizes = sizes
         self._sink = sink
-        self._on_rows = on_rows
+        self._urgency = urgency
         data_type = key.data_type
         self._cursor = Cursor(
             limit=sizes.limit(data_type.name),
@@ -194,6 +190,8 @@ class _Pass:
     async def _fetch(self, ask: Ask) -> None:
         data_type = self._key.data_type
         request = page_request(self._key, ask)
+        if self._urgency is not None:
+            request = replace(request, urgency=self._urgency)
         try:
             page = await self._fetcher.get_parsed(request, lambda body: parse_page(body, data_type))
         except TimedOutError:
@@ -206,7 +204,6 @@ class _Pass:
         else:
             self._take_note(page)
             count = self._cursor.received(ask, page)
-            self._on_rows(count)
             if count:
                 self._early[ask.offset] = page.first(count)
             await self._deliver()

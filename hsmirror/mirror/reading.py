@@ -76,13 +76,14 @@ async def read_proven(
     passes: list[PassFacts] = []
     staged: list[PartsByRoom] = []
     while True:
-        writer = ListWriter(key, context.staging, on_recordings=on_recordings)
+        writer = ListWriter(key, context.staging, on_rows=context.tally.add_rows, on_recordings=on_recordings)
         sink = _TellingRooms(writer) if must_tell_rooms else writer
         reading = await context.reader.read(key, sink)
         staged.append(await writer.seal())
         facts = PassFacts(
             reading.claims,
-            distinct=writer.distinct,
+            # Rows without an id may be alike to the byte and still each be real.
+            distinct=writer.distinct if key.data_type.id_fields else writer.rows,
             fingerprint=writer.fingerprint,
             warnings=reading.warnings,
         )

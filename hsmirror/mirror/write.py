@@ -52,8 +52,8 @@ class Staging:
 class ListWriter:
     """The sink of one pass through one list.
 
-    Rows go to the room that they name, or, where the list is of one room, to that one. `on_row` sees the
-    rows of recordings as they came, before their signatures are cut off.
+    Rows go to the room that they name, or, where the list is of one room, to that one. `on_rows` hears how
+    many came; `on_recordings` sees rows as they came, before their signatures are cut off.
     """
 
     def __init__(
@@ -61,10 +61,12 @@ class ListWriter:
         key: ListKey,
         staging: Staging,
         *,
+        on_rows: Callable[[int], None],
         on_recordings: Callable[[Sequence[tuple[str | None, Row]]], None] | None = None,
     ) -> None:
         self._key = key
         self._staging = staging
+        self._on_rows = on_rows
         self._on_recordings = on_recordings
         self._builders: dict[str | None, ShardBuilder] = {}
         self._counter = DistinctCounter()
@@ -89,6 +91,7 @@ class ListWriter:
     async def write(self, page: Page) -> None:
         """Take in one page; the heavy part runs in a worker thread."""
         self.rows += len(page.rows)
+        self._on_rows(len(page.rows))
         self._counter.add(_identities(page, has_ids=bool(self._key.data_type.id_fields)))
         full: list[ShardBuilder] = []
         for room, rows in self._by_room(page):

@@ -1,0 +1,130 @@
+"""What the demo shows: what came out, how to read it, and what to do next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.padding import Padding
+from rich.text import Text
+
+from hsmirror.cli.output import Output
+from hsmirror.cli.tables import compact_table
+from hsmirror.cli.text import counted, duration, number, printable, size
+
+if TYPE_CHECKING:
+    from hsmirror.archive.verify import VerifyReport
+    from hsmirror.mirror.report import ExperimentReport, RunReport
+
+_NEXT = """\
+  export HYPERSTUDY_API_KEY=…      your key
+  hsmirror doctor                  would a run work?
+  hsmirror sync '*' --archive my-archive"""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to read the archive, ready to be copied."""
+
+    name: str
+    code: str
+
+
+def ways_to_read(archive: Path, data_type: str = "events") -> tuple[Way, ...]:
+    """For DuckDB, pandas and R; each reads one data type of all experiments and rooms."""
+    folder = archive.as_posix()
+    shards = f"{folder}/*/data_type={data_type}/*/*.ndjson.gz"
+    return (
+        Way(
+            "DuckDB",
+            f"FROM read_json('{shards}',\n"
+            "  hive_partitioning = true, union_by_name = true)\n"
+            "SELECT room_id, count(*) GROUP BY room_id;",
+        ),
+        Way(
+            "pandas",
+            "import glob, pandas\n"
+            f"shards = glob.glob('{shards}')\n"
+            f"{data_type} = pandas.concat(pandas.read_json(shard, lines=True) for shard in shards)",
+        ),
+        Way(
+            "R",
+            "library(jsonlite)\n"
+            f"shards <- Sys.glob('{shards}')\n"
+            f"{data_type} <- rbind_pages(lapply(shards, function(shard)\n"
+            "  flatten(stream_in(gzfile(shard), verbose = FALSE))))",
+        ),
+    )
+
+
+def show_tour(output: Output, root: Path, shown: Path, report: RunReport, checked: VerifyReport) -> None:
+    """On stdout. `shown` is the archive's path as the reader would type it."""
+    for experiment in report.experiments:
+        _show_counts(output, experiment)
+    output.result("", _ending(report, checked), "")
+    _heading(output, f"What is in {printable(shown.as_posix())}/")
+    output.text("\n".join(_tree(root)))
+    _heading(output, "Read it with what you have")
+    for way in ways_to_read(shown):
+        output.text("\n".join([f"  # {way.name}", *(f"  {line}" for line in way.code.splitlines()), ""]))
+    _heading(output, "Your own data")
+    output.text(_NEXT)
+
+
+def _heading(output: Output, text: str) -> None:
+    output.result(Text(text, style="bold"))
+
+
+def _show_counts(output: Output, experiment: ExperimentReport) -> None:
+    rooms = f" · {counted(experiment.rooms, 'room')}"
+    output.result(
+        "", Text.assemble((printable(experiment.id), "bold"), f"  {printable(experiment.name)}", rooms)
+    )
+    table = compact_table("", "data type", "rows>", "rooms>")
+    for kind in experiment.types:
+        if kind.rows or not kind.is_complete:
+            table.add_row(output.mark(kind.is_complete), kind.data_type, number(kind.rows), number(kind.rooms))
+    table.add_row(output.mark(not experiment.files_failed), "recording files", number(experiment.files), "")
+    output.result(Padding(table, (0, 0, 0, 2)))
+
+
+def _ending(report: RunReport, checked: VerifyReport) -> Text:
+    changed = f"{counted(report.changed_files, 'file')} changed" if report.changed_files else "nothing changed"
+    sound = f"{counted(checked.checked_files, 'file')} ({size(checked.checked_bytes)}) match their receipts"
+    if not checked.is_sound:
+        sound = "damage was found: run hsmirror verify on it"
+    cost = f"{counted(report.requests, 'request')}, {duration(report.seconds)}"
+    word = ("Complete", "bold green") if report.is_complete else ("Incomplete", "bold red")
+    return Text.assemble(word, f": {changed} in {cost}; {sound}.", overflow="fold")
+
+
+def _tree(root: Path) -> Iterator[str]:
+    """The top of the archive, and the first entries of each kind of folder below."""
+    top = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
+    for entry in top:
+        yield f"  {_name(entry)}"
+        if entry.name.startswith("experiment_id="):
+            yield from _branch(entry, depth=2)
+
+
+def _branch(folder: Path, *, depth: int) -> Iterator[str]:
+    entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_dir(), entry.name))
+    most = {2: 7, 3: 1}.get(depth, 2)
+    indent = "  " * depth
+    for number_, entry in enumerate(entries):
+        if number_ >= most and entry.name != "files":
+            continue
+        yield f"{indent}{_name(entry)}"
+        is_shown = entry.is_dir() and (depth > 2 or entry.name in {"data_type=events", "files"})
+        if is_shown:
+            yield from _branch(entry, depth=depth + 1)
+    hidden = len(entries) - most
+    if hidden > 0:
+        yield f"{indent}… {number(hidden)} more"
+
+
+def _name(entry: Path) -> str:
+    return printable(entry.name) + (os.sep if entry.is_dir() else "")

@@ -1,0 +1,439 @@
+"""A run: the stages composed, from the lock to the report. The only module that knows them all."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+import msgspec
+import platformdirs
+
+from hsmirror import __version__
+from hsmirror.api.addresses import is_loopback_host
+from hsmirror.api.envelope import Row
+from hsmirror.api.transport import Transport
+from hsmirror.archive import durable
+from hsmirror.archive.layout import Layout
+from hsmirror.archive.lock import exclusive
+from hsmirror.archive.receipts import FORMAT, Marker, Receipts, read_marker, write_marker
+from hsmirror.archive.shards import Form
+from hsmirror.archive.sums import write_sums
+from hsmirror.clock import Clock, SystemClock, iso_utc
+from hsmirror.errors import (
+    BudgetExhaustedError,
+    Exit,
+    HsmirrorError,
+    KeyRefusedError,
+    UpstreamError,
+    UsageError,
+)
+from hsmirror.mirror.addresses import FreshAddresses
+from hsmirror.mirror.budget_file import BudgetFile, UnsharedBudget
+from hsmirror.mirror.catalogue import all_experiments
+from hsmirror.mirror.commit import Committer, recover
+from hsmirror.mirror.context import Absences, Context, Tally
+from hsmirror.mirror.data_type import Wanted
+from hsmirror.mirror.download import Downloader, RateLimit
+from hsmirror.mirror.experiment import ExperimentMirror
+from hsmirror.mirror.fetch import Fetcher, Gate
+from hsmirror.mirror.lists import ListReader, PageSizes
+from hsmirror.mirror.plan import wanted_types
+from hsmirror.mirror.reading import OnRecordings
+from hsmirror.mirror.recordings import parse_recording
+from hsmirror.mirror.report import ExperimentReport, Problem, RunReport, RunStatistics
+from hsmirror.mirror.settle import Settlement
+from hsmirror.mirror.write import Staging
+from hsmirror.model import Secret, Window
+from hsmirror.pace.budget import Budget, Limits
+from hsmirror.settings import ExperimentSettings, Settings
+
+EXPERIMENTS_AT_ONCE = 8
+ALL = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What one run does otherwise than the settings say.
+
+    `longest_wait_seconds` is how long it may stand still for the limits, None as long as it takes.
+    `state_folder` holds the budget that runs on this machine share; None for the user's own.
+    """
+
+    full: bool = False
+    longest_wait_seconds: float | None = None
+    state_folder: Path | None = None
+
+
+class RunView:
+    """A run under way, seen from outside; may be read from another thread."""
+
+    def __init__(self, context: Context, downloader: Downloader) -> None:
+        self._context = context
+        self._downloader = downloader
+        self._started = context.clock.monotonic()
+
+    def statistics(self) -> RunStatistics:
+        tally, fetched = self._context.tally, self._context.fetcher.statistics()
+        files = self._downloader.statistics()
+        return RunStatistics(
+            elapsed_seconds=self._context.clock.monotonic() - self._started,
+            experiments=tally.experiments,
+            experiments_done=tally.experiments_done,
+            lists=tally.lists,
+            lists_done=tally.lists_done,
+            rows=tally.rows,
+            received_bytes=fetched.received_bytes,
+            requests=fetched.requests,
+            throttled=fetched.throttled,
+            requests_left_this_hour=fetched.budget.left_this_hour,
+            requests_per_hour=fetched.budget.requests_per_hour,
+            waiting_seconds=fetched.next_in_seconds,
+            files=files.files,
+            files_done=files.files_done,
+            file_bytes=files.bytes,
+            file_bytes_done=files.bytes_done,
+        )
+
+
+async def sync(
+    settings: Settings,
+    key: Secret,
+    experiments: Sequence[ExperimentSettings],
+    *,
+    options: RunOptions = RunOptions(),
+    on_start: Callable[[RunView], None] | None = None,
+    clock: Clock | None = None,
+) -> RunReport:
+    """Bring the archive up to date; the report says what is held, what is missing, and why.
+
+    Raises:
+        KeyRefusedError: nothing can be read. ArchiveBusyError: another run holds the archive.
+        NotAnArchiveError, StorageError, UsageError: as their texts say. What was committed stands.
+    """
+    run = _Run(settings, key, options, clock or SystemClock())
+    with exclusive(run.layout, run.modes):
+        run.open_archive()
+        return await run.execute(experiments, on_start)
+
+
+class _Run:
+    def __init__(self, settings: Settings, key: Secret, options: RunOptions, clock: Clock) -> None:
+        self._settings = settings
+        self._key = key
+        self._options = options
+        self._clock = clock
+        now = clock.epoch()
+        self._id = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + f"-{secrets.token_hex(2)}"
+        self._started_at = iso_utc(now)
+        self._started = clock.monotonic()
+        self._random = Random()  # noqa: S311  # jitter, not secrets
+        self.layout = Layout(settings.archive.path)
+        self.modes = durable.Modes(settings.archive.folder_mode, settings.archive.file_mode)
+        self._tally = Tally()
+        self._reports: dict[str, ExperimentReport] = {}
+
+    def open_archive(self) -> None:
+        """Make or check the archive, and finish what a run that died has left."""
+        layout, base_url = self.layout, self._settings.api.base_url
+        if layout.marker.exists():
+            upstream = read_marker(layout).upstream
+            if not _is_same_upstream(upstream, base_url):
+                raise UsageError(
+                    f"{layout.root} is an archive of {upstream}, and api.base_url is {base_url}: "
+                    "one archive holds one server's data; choose another folder"
+                )
+        else:
+            foreign = [path for path in layout.root.iterdir() if path != layout.state]
+            if foreign:
+                raise UsageError(
+                    f"{layout.root} is not empty and not an archive (it has no archive.json); "
+                    "choose an empty or a new folder"
+                )
+            write_marker(layout, Marker(FORMAT, base_url, self._started_at), self.modes)
+        self._receipts = Receipts(layout, self.modes, self._id)
+        for line in self._receipts.unreadable_lines:
+            self._tally.note(f"a receipt cannot be read ({line}); what it spoke of is read again")
+        recover(layout, self._receipts)
+
+    async def execute(
+        self, experiments: Sequence[ExperimentSettings], on_start: Callable[[RunView], None] | None
+    ) -> RunReport:
+        status = Exit.BUG
+        self._stages: _Stages | None = None
+        try:
+            async with self._open_stages() as self._stages:
+                if on_start is not None:
+                    on_start(RunView(self._stages.context, self._stages.downloader))
+                await self._mirror(self._stages, experiments)
+            status = self._status()
+        except BaseExceptionGroup as group:
+            error = _first(group)
+            status = _status_of(error)
+            raise error from None
+        except BaseException as error:
+            status = _status_of(error)
+            raise
+        finally:
+            with anyio.CancelScope(shield=True):
+                report = self._report(status)
+                if status != Exit.STORAGE:
+                    await anyio.to_thread.run_sync(self._close_archive, report)
+        if report.exit_status == Exit.KEY_REFUSED:
+            raise KeyRefusedError(
+                "the key lacks every scope that is needed: "
+                + "; ".join(dict.fromkeys(problem.what for problem in self._tally.problems))
+            )
+        return report
+
+    # --- the stages ----------------------------------------------------------------------------------
+    @asynccontextmanager
+    async def _open_stages(self) -> AsyncIterator[_Stages]:
+        settings, clock = self._settings, self._clock
+        limits = Limits(
+            settings.limits.requests_per_hour, settings.limits.requests_per_minute_per_endpoint
+        ).shared(settings.limits.share)
+        budget = Budget(limits)
+        async with AsyncExitStack() as stack:
+            shared = self._shared_budget(stack)
+            transport = await stack.enter_async_context(
+                Transport(
+                    settings.api.base_url,
+                    self._key,
+                    clock=clock,
+                    organization_id=settings.api.organization_id,
+                    max_connections=settings.limits.max_concurrent_requests,
+                    max_downloads=settings.limits.max_concurrent_downloads,
+                )
+            )
+            gate = Gate(
+                budget,
+                clock,
+                slots=settings.limits.max_concurrent_requests,
+                shared=shared,
+                longest_wait_seconds=self._options.longest_wait_seconds,
+            )
+            fetcher = Fetcher(transport, gate, budget, clock, self._random.random)
+            context = self._context(fetcher)
+            downloader = Downloader(
+                context,
+                transport,
+                FreshAddresses(context, loopback_allowed=transport.loopback_allowed),
+                workers=settings.limits.max_concurrent_downloads,
+                rate=RateLimit(settings.limits.max_download_bytes_per_second),
+                random=self._random.random,
+            )
+            yield _Stages(context, downloader, transport.loopback_allowed)
+
+    def _shared_budget(self, stack: AsyncExitStack) -> BudgetFile | UnsharedBudget:
+        folder = self._options.state_folder or platformdirs.user_state_path("hsmirror")
+        try:
+            shared = BudgetFile(folder, self._settings.api.base_url, self._key, self._clock)
+        except OSError:
+            self._tally.note("the budget is not shared with other runs: the user's state folder is read-only")
+            return UnsharedBudget()
+        stack.callback(shared.close)
+        return shared
+
+    def _context(self, fetcher: Fetcher) -> Context:
+        settings = self._settings
+        form = Form(settings.archive.compression, settings.archive.shard_size_bytes)
+        staging = Staging(self.layout.root, self.layout.staging_of(self._id), form, self.modes)
+        return Context(
+            layout=self.layout,
+            receipts=self._receipts,
+            committer=Committer(self.layout, self._receipts, self.modes, self._id),
+            staging=staging,
+            settlement=Settlement(
+                self.layout, self._receipts, form.compression, staging.builder, self._started_at
+            ),
+            fetcher=fetcher,
+            reader=ListReader(fetcher, PageSizes(), concurrent_pages=settings.limits.max_concurrent_requests),
+            absences=Absences(
+                self._receipts,
+                self._clock,
+                recheck_seconds=settings.archive.recheck_seconds,
+                is_ignored=self._options.full,
+            ),
+            clock=self._clock,
+            tally=self._tally,
+        )
+
+    # --- the work ------------------------------------------------------------------------------------
+    async def _mirror(self, stages: _Stages, experiments: Sequence[ExperimentSettings]) -> None:
+        try:
+            chosen = await self._expanded(stages.context.fetcher, experiments)
+        except BudgetExhaustedError as error:
+            self._tally.problems.append(Problem(str(error)))
+            return
+        self._tally.experiments = len(chosen)
+        mirrors = {each.id: self._experiment(stages, each) for each in chosen}
+        waiting = iter(mirrors.items())
+
+        async def work() -> None:
+            for experiment, mirror in waiting:
+                self._reports[experiment] = await mirror.mirror()
+                self._tally.experiments_done += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stages.downloader.run)
+            if mirrors:
+                # The first request alone: a refused key ends the run here.
+                with suppress(BudgetExhaustedError):
+                    await next(iter(mirrors.values())).define()
+            async with anyio.create_task_group() as workers:
+                for _ in range(min(EXPERIMENTS_AT_ONCE, len(mirrors))):
+                    workers.start_soon(work)
+            stages.downloader.close()
+        for experiment, report in self._reports.items():
+            files = stages.downloader.statistics(experiment)
+            self._reports[experiment] = msgspec.structs.replace(
+                report,
+                files=files.files_held + files.files_fetched,
+                files_fetched=files.files_fetched,
+                files_pending=files.files_pending,
+                files_failed=files.files_failed,
+            )
+
+    async def _expanded(
+        self, fetcher: Fetcher, experiments: Sequence[ExperimentSettings]
+    ) -> list[ExperimentSettings]:
+        """`"*"` becomes every experiment that the key may read and that is not named itself."""
+        named = {each.id: each for each in experiments if each.id != ALL}
+        if (everything := next((each for each in experiments if each.id == ALL), None)) is not None:
+            try:
+                found = await all_experiments(fetcher)
+            except (KeyRefusedError, BudgetExhaustedError):
+                raise
+            except UpstreamError as error:
+                self._tally.problems.append(Problem(f"experiments cannot be listed: {error}"))
+                found = []
+            for experiment in found:
+                named.setdefault(experiment, msgspec.structs.replace(everything, id=experiment))
+        return list(named.values())
+
+    def _experiment(self, stages: _Stages, chosen: ExperimentSettings) -> ExperimentMirror:
+        wanted = Wanted(
+            chosen.id,
+            rooms=chosen.rooms,
+            participants=chosen.participants,
+            window=Window(chosen.start_time, chosen.end_time),
+        )
+        return ExperimentMirror(
+            stages.context,
+            wanted,
+            wanted_types(chosen.data_types),
+            concurrent_lists=self._settings.limits.max_concurrent_requests,
+            on_recordings=stages.on_recordings(chosen) if chosen.files else None,
+        )
+
+    # --- the end -------------------------------------------------------------------------------------
+    def _status(self) -> Exit:
+        problems = self._tally.problems
+        if not problems and all(report.is_complete for report in self._reports.values()):
+            return Exit.COMPLETE
+        kinds = [kind for report in self._reports.values() for kind in report.types]
+        lacking = [kind for kind in kinds if "lacks the scope" in kind.why]
+        if (
+            lacking
+            and len(lacking) == len(kinds)
+            and not any(report.problem for report in self._reports.values())
+        ):
+            return Exit.KEY_REFUSED
+        return Exit.INCOMPLETE
+
+    def _report(self, status: Exit) -> RunReport:
+        stages = self._stages
+        fetched = stages.context.fetcher.statistics() if stages else None
+        return RunReport(
+            run=self._id,
+            version=__version__,
+            archive=str(self.layout.root),
+            upstream=self._settings.api.base_url,
+            started_at=self._started_at,
+            ended_at=iso_utc(self._clock.epoch()),
+            exit_status=int(status),
+            experiments=tuple(self._reports.values()),
+            problems=tuple(self._tally.problems),
+            notes=tuple(self._tally.notes),
+            requests=fetched.requests if fetched else 0,
+            throttled=fetched.throttled if fetched else 0,
+            retried=fetched.retried if fetched else 0,
+            received_bytes=fetched.received_bytes if fetched else 0,
+            downloaded_bytes=stages.downloader.statistics().bytes_received if stages else 0,
+            changed_files=stages.context.committer.published_files if stages else 0,
+            seconds=round(self._clock.monotonic() - self._started, 3),
+            resume_at=iso_utc(fetched.resume_at) if fetched and fetched.resume_at else "",
+        )
+
+    def _close_archive(self, report: RunReport) -> None:
+        self._receipts.merge()
+        write_sums(self.layout, self._receipts, self.modes)
+        durable.clear_folder(self.layout.staging_of(self._id))
+        content = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
+        durable.write_whole(self.layout.root, self.layout.report(self._id), content, self.modes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    context: Context
+    downloader: Downloader
+    loopback_allowed: bool
+
+    def on_recordings(self, chosen: ExperimentSettings) -> OnRecordings:
+        """Lines up the files of one experiment's recordings as their rows come."""
+
+        def line_up(rows: Sequence[tuple[str | None, Row]]) -> None:
+            for room, row in rows:
+                recording = parse_recording(
+                    row,
+                    experiment=chosen.id,
+                    room=room,
+                    skew_seconds=self.context.fetcher.skew_seconds,
+                    loopback_allowed=self.loopback_allowed,
+                )
+                if recording is not None and _is_in_window(recording.started_at, chosen):
+                    self.downloader.add(recording)
+
+        return line_up
+
+
+def _is_in_window(started_at: str, chosen: ExperimentSettings) -> bool:
+    """Recording lists take no time range: their files are chosen here. One without a time is in every range."""
+    if not started_at:
+        return True
+    return (chosen.start_time is None or started_at >= chosen.start_time) and (
+        chosen.end_time is None or started_at < chosen.end_time
+    )
+
+
+def _is_same_upstream(held: str, configured: str) -> bool:
+    """Labs and development servers on loopback change their ports."""
+    hosts = [urlsplit(url).hostname or "" for url in (held, configured)]
+    return held == configured or all(map(is_loopback_host, hosts))
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that tells most: ours before the cancellations and the rest that it caused."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop(0)
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((error for error in leaves if isinstance(error, HsmirrorError)), leaves[0])
+
+
+def _status_of(error: BaseException) -> Exit:
+    if isinstance(error, HsmirrorError):
+        return error.exit_status
+    return Exit.BUG if isinstance(error, Exception) else Exit.INTERRUPTED

@@ -1,0 +1,439 @@
+"""The cursor against simulated servers: it ends, gives each row of the list once, and asks for no more than it must."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from simulated_lists import (
+    ListServer,
+    absent,
+    always,
+    numbered,
+    read,
+    true_total,
+)
+
+from hsmirror.api.envelope import Page, Pagination
+from hsmirror.api.paging import SMALLEST_LIMIT, Ask, Cursor
+from hsmirror.errors import CorruptError
+
+
+# --- the plain case --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("at_once", [1, 4, 16])
+@pytest.mark.parametrize("rows", [1, 9, 10, 11, 95, 100])
+def test_a_list_costs_its_rows_over_the_limit_rounded_up(rows: int, at_once: int) -> None:
+    outcome = read(ListServer(numbered(rows)), limit=10, at_once=at_once)
+    assert list(outcome.rows) == numbered(rows)
+    assert outcome.requests == math.ceil(rows / 10)
+
+
+def test_an_empty_list_costs_one_request() -> None:
+    outcome = read(ListServer([]))
+    assert not outcome.rows
+    assert outcome.requests == 1
+
+
+def test_a_page_as_large_as_the_limit_and_the_list_is_the_end_where_the_server_says_so() -> None:
+    assert read(ListServer(numbered(10)), limit=10).requests == 1
+
+
+def test_pages_are_asked_for_concurrently_once_the_total_is_known() -> None:
+    server, cursor = ListServer(numbered(100)), Cursor(limit=10)
+    (first,) = cursor.asks(8)
+    assert cursor.received(first, server.page(first)) == 10
+    assert cursor.asks(8) == [Ask(offset, 10) for offset in range(10, 90, 10)]
+
+
+def test_nothing_is_asked_for_ahead_while_the_total_is_unknown() -> None:
+    server, cursor = ListServer(numbered(100), total=absent), Cursor(limit=10)
+    (first,) = cursor.asks(8)
+    cursor.received(first, server.page(first))
+    assert cursor.asks(8) == [Ask(10, 10)]
+
+
+def test_a_type_without_pages_is_one_request_whatever_its_answer_says() -> None:
+    server = ListServer(numbered(30), largest_limit=10, total=always(30), has_more=always(True))
+    cursor = Cursor(limit=10, paged=False)
+    (only,) = cursor.asks(8)
+    cursor.received(only, server.page(only))
+    assert cursor.is_done
+
+
+def test_a_page_of_no_rows_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        Cursor(limit=0)
+
+
+# --- faults 3 to 7 and 11: what servers claim ----------------------------------------------------------------
+TOTALS: dict[str, Callable[..., Any]] = {
+    "right": true_total,
+    "too high by one": lambda server, offset, count: len(server.rows) + 1,
+    "far too high": lambda server, offset, count: 10 * len(server.rows) + 100,
+    "too low by one": lambda server, offset, count: max(0, len(server.rows) - 1),
+    "nought": always(0),
+    "absent": absent,
+    "null": always(None),
+    "a string": lambda server, offset, count: str(len(server.rows)),
+    "a word": always("many"),
+    "negative": always(-1),
+    "a float": always(2.5),
+    "true": always(True),
+}
+HAS_MORE: dict[str, Callable[..., Any]] = {
+    "right": lambda server, offset, count: offset + count < len(server.rows),
+    "absent": absent,
+    "null": always(None),
+    "always": always(True),
+    "a word": always("yes"),
+}
+NEXT_OFFSETS: dict[str, Callable[..., Any]] = {
+    "absent": absent,
+    "null": always(None),
+    "a string": lambda server, offset, count: str(offset + count),
+    "backwards": always(0),
+    "right": lambda server, offset, count: offset + count,
+}
+
+
+@pytest.mark.parametrize("total", TOTALS)
+@pytest.mark.parametrize("has_more", HAS_MORE)
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_fault_03_totals_and_flags_are_advisory(total: str, has_more: str, is_flat: bool) -> None:
+    """Whatever is claimed, an honest `hasMore` or an empty page ends the list, and no row is missing or twice."""
+    for rows in (0, 1, 9, 10, 25, 40):
+        for at_once in (1, 5):
+            server = ListServer(
+                numbered(rows), total=TOTALS[total], has_more=HAS_MORE[has_more], is_flat=is_flat
+            )
+            assert sorted(read(server, limit=10, at_once=at_once).rows) == sorted(numbered(rows))
+
+
+@pytest.mark.parametrize("claim", NEXT_OFFSETS)
+def test_fault_06_the_next_offset_is_what_was_received(claim: str) -> None:
+    server = ListServer(numbered(35), next_offset=NEXT_OFFSETS[claim])
+    outcome = read(server, limit=10)
+    assert list(outcome.rows) == numbered(35)
+    assert outcome.requests == 4
+
+
+def test_fault_04_has_more_that_is_false_too_early_is_probed_past_where_the_total_is_not_reached() -> None:
+    outcome = read(ListServer(numbered(35), has_more=always(False)), limit=10)
+    assert list(outcome.rows) == numbered(35)
+    assert outcome.requests == 4
+
+
+def test_fault_04_a_total_that_is_one_too_high_costs_a_look_past_the_end_and_a_second_look() -> None:
+    server = ListServer(numbered(10), total=always(11), has_more=always(False))
+    outcome = read(server, limit=10, at_once=1)
+    assert list(outcome.rows) == numbered(10)
+    assert outcome.requests <= 3
+    assert outcome.cursor.claims.fell_short
+
+
+def test_fault_03_a_total_far_too_high_costs_no_more_than_the_pages_under_way_and_their_rechecks() -> None:
+    at_once = 8
+    server = ListServer(numbered(20), total=always(1_000_000))
+    outcome = read(server, limit=10, at_once=at_once)
+    assert list(outcome.rows) == numbered(20)
+    assert outcome.requests <= 2 + 2 * at_once
+
+
+def test_fault_05_the_same_page_again_stops_with_an_error() -> None:
+    server = ListServer(
+        numbered(10), honours_offset=False, total=always(1000), has_more=always(True), largest_limit=10
+    )
+    with pytest.raises(CorruptError, match="repeats the page at offset 0"):
+        read(server, limit=10)
+
+
+def test_fault_05_the_same_page_again_stops_even_where_no_total_is_given() -> None:
+    server = ListServer(numbered(10), honours_offset=False, total=absent, has_more=always(True))
+    with pytest.raises(CorruptError, match="repeats the page"):
+        read(server, limit=10, most_requests=3)
+
+
+def test_fault_05_has_more_for_ever_ends_with_the_first_empty_page() -> None:
+    outcome = read(ListServer(numbered(25), total=absent, has_more=always(True)), limit=10)
+    assert list(outcome.rows) == numbered(25)
+    assert outcome.requests <= 4
+
+
+def test_fault_05_rows_without_end_beyond_any_total_stop_with_an_error() -> None:
+    endless = ListServer(numbered(100_000), total=always(5), has_more=always(True))
+    with pytest.raises(CorruptError, match="without end"):
+        read(endless, limit=10)
+
+
+def test_fault_05_an_offset_without_effect_under_a_varying_order_stops_with_an_error() -> None:
+    """No two pages are alike to the byte, and none brings a new row."""
+    chance = random.Random(7)
+    server = ListServer(
+        numbered(200),
+        honours_offset=False,
+        total=absent,
+        has_more=always(True),
+        before_page=lambda server, number: chance.shuffle(server.rows),
+    )
+    with pytest.raises(CorruptError, match="repeats the page"):
+        read(server, limit=200, most_requests=20)
+
+
+def test_fault_07_a_limit_clamped_by_the_server_is_learnt_from_what_it_names() -> None:
+    server = ListServer(numbered(95), largest_limit=10)
+    outcome = read(server, limit=1000)
+    assert list(outcome.rows) == numbered(95)
+    assert outcome.requests == 10
+    assert outcome.cursor.limit == 10
+
+
+def test_fault_07_a_limit_clamped_without_a_word_is_learnt_from_the_first_page() -> None:
+    server = ListServer(numbered(95), largest_limit=10, names_limit=False)
+    outcome = read(server, limit=1000)
+    assert list(outcome.rows) == numbered(95)
+    assert outcome.requests == 10
+
+
+@pytest.mark.parametrize("rows", [5, 10, 35])
+def test_fault_07_a_server_that_ignores_the_limit_gives_each_row_once(rows: int) -> None:
+    outcome = read(ListServer(numbered(rows), largest_limit=None), limit=10)
+    assert list(outcome.rows) == numbered(rows)
+    assert outcome.requests == 1
+
+
+def test_fault_08_a_page_that_is_empty_once_is_asked_for_again() -> None:
+    server = ListServer(numbered(50), empty_at={20: 1})
+    outcome = read(server, limit=10, at_once=1)
+    assert list(outcome.rows) == numbered(50)
+    assert outcome.requests == 6
+
+
+def test_fault_08_a_page_that_stays_empty_is_asked_for_a_bounded_number_of_times_and_noticed() -> None:
+    server = ListServer(numbered(50), empty_at={20: 1000})
+    outcome = read(server, limit=10, at_once=4)
+    assert outcome.requests <= 5 + 4
+    assert outcome.cursor.claims.fell_short
+
+
+def test_fault_10_a_page_that_times_out_is_asked_for_in_halves() -> None:
+    server = ListServer(numbered(300), slower_than=60)
+    outcome = read(server, limit=200)
+    assert list(outcome.rows) == numbered(300)
+    assert outcome.cursor.limit == 50
+    assert outcome.requests == 2 + math.ceil(300 / 50)
+
+
+def test_fault_10_a_page_that_is_small_already_is_not_halved() -> None:
+    cursor = Cursor(limit=2 * SMALLEST_LIMIT - 1)
+    (ask,) = cursor.asks(1)
+    assert not cursor.timed_out(ask)
+
+
+@pytest.mark.parametrize("has_total", [True, False])
+@pytest.mark.parametrize("clamp", [1_000_000, 30])
+def test_fault_10_no_row_is_lost_when_a_page_times_out_midway(clamp: int, has_total: bool) -> None:
+    """Also where the server grants less than the halves that are then asked for."""
+
+    def slow_from_the_third_page_on(server: ListServer, number: int) -> None:
+        server.slower_than = 20 if number == 2 else None
+
+    server = ListServer(
+        numbered(400),
+        total=true_total if has_total else absent,
+        names_limit=False,
+        largest_limit=clamp,
+        before_page=slow_from_the_third_page_on,
+    )
+    outcome = read(server, limit=80, at_once=1)
+    assert list(outcome.rows) == numbered(400)
+
+
+def test_fault_10_no_row_is_lost_when_a_page_times_out_on_a_server_that_ignores_the_limit() -> None:
+    """It hands out pages of fifty, whatever is asked for, and names no total."""
+    served: list[Ask] = []
+
+    def page_of_fifty(ask: Ask) -> Page:
+        served.append(ask)
+        rows = numbered(400)[ask.offset : ask.offset + 50]
+        raw = [f'{{"id":"{row}"}}'.encode() for row in rows]
+        more = ask.offset + len(rows) < 400
+        return Page(raw, rows, [None] * len(rows), Pagination(has_more=more), (), b"{}", 100)
+
+    cursor = Cursor(limit=40)
+    kept: list[str] = []
+    timeouts = 1
+    while not cursor.is_done:
+        (ask,) = cursor.asks(1)
+        if ask.offset >= 100 and timeouts:
+            timeouts -= 1
+            assert cursor.timed_out(ask)
+            continue
+        page = page_of_fifty(ask)
+        kept += [row for row in page.first(cursor.received(ask, page)).ids if row is not None]
+    assert sorted(kept) == sorted(numbered(400))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 10, 25])
+def test_fault_11_a_server_without_pagination_that_ignores_offsets_gives_its_list_once(rows: int) -> None:
+    server = ListServer(numbered(rows), has_pagination=False, honours_offset=False, largest_limit=None)
+    outcome = read(server, limit=10)
+    assert list(outcome.rows) == numbered(rows)
+    assert outcome.requests <= 2
+
+
+@pytest.mark.parametrize("rows", [0, 1, 10, 25, 30])
+def test_fault_11_a_server_without_pagination_that_honours_offsets_is_read_to_its_end(rows: int) -> None:
+    server = ListServer(numbered(rows), has_pagination=False)
+    outcome = read(server, limit=10)
+    assert list(outcome.rows) == numbered(rows)
+    assert outcome.requests <= rows // 10 + 2
+
+
+@pytest.mark.parametrize("names_limit", [True, False])
+@pytest.mark.parametrize("rows", [1, 9, 10, 25])
+def test_fault_11_a_whole_list_that_matches_its_own_total_is_complete_even_if_offsets_are_ignored(
+    rows: int, names_limit: bool
+) -> None:
+    server = ListServer(
+        numbered(rows),
+        has_more=absent,
+        is_flat=True,
+        names_limit=names_limit,
+        honours_offset=False,
+        largest_limit=None,
+    )
+    assert list(read(server, limit=10).rows) == numbered(rows)
+
+
+def test_fault_11_a_flat_pagination_is_as_good_as_an_object() -> None:
+    outcome = read(ListServer(numbered(35), is_flat=True), limit=10)
+    assert list(outcome.rows) == numbered(35)
+    assert outcome.requests == 4
+
+
+# --- faults 1, 2 and 9: lists that move ----------------------------------------------------------------------
+def test_fault_01_rows_inserted_while_paging_are_noticed_by_a_total_that_moved() -> None:
+    def insert(server: ListServer, number: int) -> None:
+        if number == 2:
+            server.rows.insert(0, "new")
+
+    outcome = read(ListServer(numbered(50), before_page=insert), limit=10, at_once=1)
+    assert outcome.cursor.claims.total_moved
+    assert len(set(outcome.rows)) < 51
+
+
+def test_fault_01_as_many_rows_inserted_as_a_page_holds_are_no_error() -> None:
+    """The next page is then the last one over again, on a server that pages as it should."""
+
+    def insert(server: ListServer, number: int) -> None:
+        if number == 2:
+            server.rows[:0] = [f"new-{row}" for row in range(10)]
+
+    outcome = read(ListServer(numbered(50), before_page=insert), limit=10, at_once=1)
+    assert outcome.cursor.claims.total_moved
+
+
+def test_fault_02_rows_deleted_while_paging_are_noticed_by_a_total_that_moved() -> None:
+    def delete(server: ListServer, number: int) -> None:
+        if number == 2:
+            del server.rows[0]
+
+    outcome = read(ListServer(numbered(50), before_page=delete), limit=10, at_once=1)
+    assert outcome.cursor.claims.total_moved
+
+
+def test_a_list_that_grows_at_its_end_is_followed_to_its_new_end() -> None:
+    def grow(server: ListServer, number: int) -> None:
+        if number in {1, 4}:
+            server.rows += [f"late-{number}-{row}" for row in range(7)]
+
+    server = ListServer(numbered(30), before_page=grow)
+    assert list(read(server, limit=10, at_once=1).rows) == server.rows
+
+
+def test_a_list_that_grows_for_ever_is_followed_as_long_as_it_brings_new_rows_and_no_further() -> None:
+    def grow(server: ListServer, number: int) -> None:
+        if number < 40:
+            server.rows += [f"late-{number}-{row}" for row in range(10)]
+
+    server = ListServer(numbered(30), before_page=grow)
+    assert list(read(server, limit=10, at_once=3).rows) == server.rows
+
+
+# --- rows without ids ------------------------------------------------------------------------------------------
+def test_fault_53_equal_pages_of_rows_without_ids_are_real() -> None:
+    server = ListServer(["alike"] * 30, id_field=None)
+    outcome = read(server, limit=10, rows_have_ids=False)
+    assert list(outcome.rows) == ["alike"] * 30
+
+
+def test_fault_53_rows_without_an_id_in_a_type_that_has_ids_are_compared_whole() -> None:
+    """Two pages that agree in their first, middle and last row, and in no other."""
+    page = ["alike", *numbered(4), "alike", *numbered(3), "alike"]
+    other = ["alike", *(f"other-{row}" for row in range(4)), "alike", "x", "y", "z", "alike"]
+    server = ListServer([*page, *other], id_field=None)
+    assert list(read(server, limit=10, rows_have_ids=True).rows) == [*page, *other]
+
+
+def test_fault_05_pages_of_rows_without_ids_that_repeat_again_and_again_stop_with_an_error() -> None:
+    server = ListServer(numbered(10), id_field=None, honours_offset=False, total=always(10_000), largest_limit=10)
+    with pytest.raises(CorruptError, match="repeats the page"):
+        read(server, limit=10, rows_have_ids=False)
+
+
+# --- refused limits ----------------------------------------------------------------------------------------------
+def test_a_limit_that_the_server_refuses_falls_back_once() -> None:
+    cursor = Cursor(limit=10_000)
+    (ask,) = cursor.asks(1)
+    assert cursor.limit_refused(ask, 1000)
+    (smaller,) = cursor.asks(1)
+    assert smaller == Ask(0, 1000)
+    assert not cursor.limit_refused(smaller, 1000)
+
+
+# --- everything at once ------------------------------------------------------------------------------------------
+@st.composite
+def servers(draw: st.DrawFn) -> ListServer:
+    total = draw(st.sampled_from(sorted(TOTALS)))
+    has_more = draw(st.sampled_from(sorted(HAS_MORE)))
+    # A server that shortens pages without a word, never says whether there is more and names a total that is
+    # just reached by a short page cannot be told from one whose list ends there.
+    names_limit = total == "too low by one" or draw(st.booleans())
+    return ListServer(
+        numbered(draw(st.integers(0, 90))),
+        total=TOTALS[total],
+        has_more=HAS_MORE[has_more],
+        next_offset=NEXT_OFFSETS[draw(st.sampled_from(sorted(NEXT_OFFSETS)))],
+        names_limit=names_limit,
+        largest_limit=draw(st.sampled_from([1_000_000, 7, 13, None])),
+        is_flat=draw(st.booleans()),
+        has_pagination=draw(st.booleans()),
+        slower_than=draw(st.sampled_from([None, 12])),
+        empty_at={draw(st.sampled_from([0, 7, 10, 20])): draw(st.integers(0, 1))},
+    )
+
+
+@given(server=servers(), limit=st.sampled_from([10, 25, 100]), at_once=st.integers(1, 6), seed=st.integers(0, 99))
+@example(ListServer(numbered(40), total=absent, slower_than=12, largest_limit=7), 100, 3, 0)
+def test_no_row_comes_twice_and_every_pass_ends(
+    server: ListServer, limit: int, at_once: int, seed: int
+) -> None:
+    empties = any(server.empty_at.values())
+    outcome = read(server, limit=limit, at_once=at_once, seed=seed, most_requests=400)
+    assert len(set(outcome.rows)) == len(outcome.rows)
+    assert set(outcome.rows) <= set(server.rows)
+    if not empties:
+        assert set(outcome.rows) == set(server.rows)
+
+
+def test_its_repr_tells_how_far_it_is() -> None:
+    cursor = Cursor(limit=10)
+    cursor.asks(1)
+    assert repr(cursor) == "<Cursor rows=0 total=None asked=1 done=False>"
+
+
