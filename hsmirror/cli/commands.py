@@ -43,7 +43,7 @@ COMMANDS: Final = (
     ),
     Command(
         "hsmirror.cli.sync:plan",
-        "Say what a run would fetch and how long it takes; touch nothing.",
+        "Say what a run would fetch and how long it takes.",
         "plan [EXPERIMENT...] [OPTIONS]",
         ("hsmirror plan exp_research_001 --archive archive",),
     ),

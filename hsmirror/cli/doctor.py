@@ -48,13 +48,12 @@ def _show(invocation: Invocation, findings: tuple[Finding, ...], missing: str) -
     from hsmirror.cli.tables import compact_table
 
     output = invocation.output
-    table = compact_table("", "", "")
+    rows = []
     for finding in findings:
         what = Text(printable(finding.what), overflow="fold")
         if finding.todo and finding.is_good is not True:
             what.append(f"\n→ {printable(finding.todo)}", style="yellow")
-        table.add_row(output.mark(finding.is_good), finding.name, what)
-    table.show_header = False
-    output.result(table)
+        rows.append((output.mark(finding.is_good), finding.name, what))
+    output.result(compact_table(("", "", ""), rows))
     if missing:
         output.error(missing)

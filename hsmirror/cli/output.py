@@ -53,7 +53,7 @@ class Output:
     @property
     def is_terminal(self) -> bool:
         """Is somebody looking at stderr, where progress goes?"""
-        return self.console.is_terminal
+        return self.console.file.isatty()  # rich's own idea of it follows FORCE_COLOR, which CI systems set
 
     def mark(self, is_good: bool | None) -> Text:
         """✓, ✗ or ?; in words where the terminal's encoding lacks the signs."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.padding import Padding
 from rich.text import Text
 
 from hsmirror.cli.output import Output
@@ -34,11 +33,17 @@ def _show_experiment(experiment: PlannedExperiment, output: Output) -> None:
         (printable(experiment.id), "bold"), f"  {printable(experiment.name)}", overflow="fold"
     )
     title.append(f" · {counted(experiment.rooms, 'room')}", style="dim")
-    table = compact_table("data type", "rows>", "requests>", "way", "")
-    for kind in experiment.types:
-        rows = "?" if kind.rows is None else number(kind.rows)
-        table.add_row(kind.data_type, rows, number(kind.requests), kind.way, printable(kind.note))
-    output.result(title, Padding(table, (0, 0, 0, 2)))
+    rows = [
+        (
+            kind.data_type,
+            "?" if kind.rows is None else number(kind.rows),
+            number(kind.requests),
+            kind.way,
+            printable(kind.note),
+        )
+        for kind in experiment.types
+    ]
+    output.result(title, compact_table(("data type", "rows>", "requests>", "way", ""), rows))
     if experiment.files:
         sizes = "" if experiment.file_bytes is None else f", {size(experiment.file_bytes)}"
         output.result(f"  {counted(experiment.files, 'recording file')}{sizes}")

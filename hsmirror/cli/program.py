@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hsmirror.archive.status import StatusReport
     from hsmirror.archive.verify import VerifyReport
     from hsmirror.mirror.doctor import Finding
-    from hsmirror.mirror.plan import PlanReport
+    from hsmirror.mirror.planning import PlanReport
     from hsmirror.mirror.report import RunReport
     from hsmirror.mirror.run import RunView
     from hsmirror.model import Secret
@@ -89,9 +89,9 @@ class WholeProgram:
     async def plan(
         self, settings: Settings, key: Secret, experiments: Sequence[ExperimentSettings]
     ) -> PlanReport:
-        from hsmirror.mirror import run
+        from hsmirror.mirror import planning
 
-        return await run.plan(settings, key, experiments)
+        return await planning.plan(settings, key, experiments)
 
     async def diagnose(self, settings: Settings, key: Secret | None) -> tuple[Finding, ...]:
         from hsmirror.mirror import doctor

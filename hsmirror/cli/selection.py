@@ -12,6 +12,7 @@ import msgspec
 from cyclopts import Parameter
 
 from hsmirror.api.data_types import DATA_TYPES
+from hsmirror.cli.text import redacted
 from hsmirror.clock import iso_utc
 from hsmirror.errors import UsageError
 from hsmirror.settings import ExperimentSettings, parse_duration
@@ -80,12 +81,13 @@ def _chosen(configured: Sequence[ExperimentSettings], ids: Sequence[str]) -> lis
         return list(configured)
     if not all(ids):
         raise UsageError("an experiment's id is empty: is a shell variable not set?")
+    if any(redacted(id_) != id_ for id_ in ids):
+        raise UsageError("an API key is no experiment's id: set HYPERSTUDY_API_KEY to it instead")
     by_id = {experiment.id: experiment for experiment in configured}
     every = by_id.get(EVERY, ExperimentSettings(id=EVERY))
-    if EVERY in ids:  # those with settings of their own keep them
-        by_id.setdefault(EVERY, every)
-        return list(by_id.values())
-    return [by_id.get(id_) or msgspec.structs.replace(every, id=id_) for id_ in dict.fromkeys(ids)]
+    # With "*", those that have settings of their own keep them.
+    wanted = dict.fromkeys((*by_id, *ids) if EVERY in ids else ids)
+    return [by_id.get(id_) or msgspec.structs.replace(every, id=id_) for id_ in wanted]
 
 
 def _known_type(name: str) -> str:

@@ -59,7 +59,6 @@ def _last_run(report: StatusReport, now: float) -> str:
 
 
 def _show_experiment(experiment: HeldExperiment, output: Output, now: float) -> None:
-    from rich.padding import Padding
     from rich.text import Text
 
     from hsmirror.cli.tables import compact_table
@@ -68,9 +67,8 @@ def _show_experiment(experiment: HeldExperiment, output: Output, now: float) -> 
     output.result(Text.assemble((printable(experiment.id), "bold"), name, overflow="fold"))
     if experiment.problem:
         output.result(Text.assemble("  ", output.mark(False), f" {printable(experiment.problem)}"))
-    table = compact_table("", "data type", "rows>", "rooms>", "size>", "read", "")
-    for kind in experiment.types:
-        table.add_row(
+    rows: list[tuple[str | Text, ...]] = [
+        (
             output.mark(kind.is_complete),
             kind.data_type,
             number(kind.rows),
@@ -79,17 +77,13 @@ def _show_experiment(experiment: HeldExperiment, output: Output, now: float) -> 
             age(kind.read_at, now) if kind.read_at else "",
             printable(kind.why),
         )
+        for kind in experiment.types
+    ]
     if experiment.files or experiment.pending or experiment.failed:
-        table.add_row(
-            output.mark(not experiment.failed),
-            "files",
-            number(experiment.files),
-            "",
-            size(experiment.file_bytes),
-            "",
-            _missing_files(experiment),
-        )
-    output.result(Padding(table, (0, 0, 0, 2)))
+        good = output.mark(not experiment.failed)
+        held = (number(experiment.files), "", size(experiment.file_bytes), "")
+        rows.append((good, "files", *held, _missing_files(experiment)))
+    output.result(compact_table(("", "data type", "rows>", "rooms>", "size>", "read", ""), rows))
 
 
 def _missing_files(experiment: HeldExperiment) -> str:

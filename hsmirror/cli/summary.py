@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from hsmirror.cli.output import Output
@@ -41,20 +39,22 @@ def _tables(report: RunReport, output: Output) -> Iterator[RenderableType]:
         yield from _experiment(experiment, output, told)
 
 
-def _overview(report: RunReport, output: Output) -> Table:
-    table = compact_table("", "experiment", "rooms>", "rows>", "files>", "missing")
+def _overview(report: RunReport, output: Output) -> RenderableType:
+    rows = []
     for experiment in report.experiments:
         types = [kind.data_type for kind in experiment.types if not kind.is_complete]
         missing = [experiment.problem, *types, _pending(experiment)]
-        table.add_row(
-            output.mark(experiment.is_complete),
-            printable(experiment.id),
-            number(experiment.rooms),
-            number(experiment.rows),
-            number(experiment.files),
-            printable(", ".join(part for part in missing if part)),
+        rows.append(
+            (
+                output.mark(experiment.is_complete),
+                printable(experiment.id),
+                number(experiment.rooms),
+                number(experiment.rows),
+                number(experiment.files),
+                printable(", ".join(part for part in missing if part)),
+            )
         )
-    return table
+    return compact_table(("", "experiment", "rooms>", "rows>", "files>", "missing"), rows)
 
 
 def _experiment(
@@ -65,9 +65,8 @@ def _experiment(
     if experiment.problem and (experiment.id, "") not in told:
         yield Text.assemble("  ", output.mark(False), f" {printable(experiment.problem)}")
     shown = [kind for kind in experiment.types if kind.rows or not kind.is_complete or output.verbosity > 0]
-    table = compact_table("", "data type", "rows>", "rooms>", "changed>", "")
-    for kind in shown:
-        table.add_row(
+    rows: list[tuple[str | Text, ...]] = [
+        (
             output.mark(kind.is_complete),
             kind.data_type,
             number(kind.rows),
@@ -75,17 +74,14 @@ def _experiment(
             number(kind.changed_shards) if kind.changed_shards else "",
             "" if (experiment.id, kind.data_type) in told else printable(kind.why),
         )
+        for kind in shown
+    ]
     if experiment.files or experiment.files_failed or experiment.files_pending:
-        table.add_row(
-            output.mark(not experiment.files_failed),
-            "files",
-            number(experiment.files),
-            "",
-            number(experiment.files_fetched) if experiment.files_fetched else "",
-            _pending(experiment),
-        )
-    if table.row_count:
-        yield Padding(table, (0, 0, 0, 2))
+        fetched = number(experiment.files_fetched) if experiment.files_fetched else ""
+        good = output.mark(not experiment.files_failed)
+        rows.append((good, "files", number(experiment.files), "", fetched, _pending(experiment)))
+    if rows:
+        yield compact_table(("", "data type", "rows>", "rooms>", "changed>", ""), rows)
     empty = [kind.data_type for kind in experiment.types if kind not in shown]
     if empty:
         yield Text(f"  no rows: {', '.join(empty)}", style="dim")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.padding import Padding
 from rich.text import Text
 
 from hsmirror.cli.output import Output
@@ -83,12 +82,13 @@ def _show_counts(output: Output, experiment: ExperimentReport) -> None:
     output.result(
         "", Text.assemble((printable(experiment.id), "bold"), f"  {printable(experiment.name)}", rooms)
     )
-    table = compact_table("", "data type", "rows>", "rooms>")
-    for kind in experiment.types:
-        if kind.rows or not kind.is_complete:
-            table.add_row(output.mark(kind.is_complete), kind.data_type, number(kind.rows), number(kind.rooms))
-    table.add_row(output.mark(not experiment.files_failed), "recording files", number(experiment.files), "")
-    output.result(Padding(table, (0, 0, 0, 2)))
+    rows: list[tuple[str | Text, ...]] = [
+        (output.mark(kind.is_complete), kind.data_type, number(kind.rows), number(kind.rooms))
+        for kind in experiment.types
+        if kind.rows or not kind.is_complete
+    ]
+    rows.append((output.mark(not experiment.files_failed), "recording files", number(experiment.files), ""))
+    output.result(compact_table(("", "data type", "rows>", "rooms>"), rows))
 
 
 def _ending(report: RunReport, checked: VerifyReport) -> Text:

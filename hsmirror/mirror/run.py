@@ -5,21 +5,18 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 import msgspec
-import platformdirs
 
 from hsmirror import __version__
 from hsmirror.api.addresses import is_loopback_host
 from hsmirror.api.envelope import Row
-from hsmirror.api.transport import Transport
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.lock import exclusive
@@ -36,15 +33,14 @@ from hsmirror.errors import (
     UsageError,
 )
 from hsmirror.mirror.addresses import FreshAddresses
-from hsmirror.mirror.budget_file import BudgetFile, UnsharedBudget
 from hsmirror.mirror.catalogue import all_experiments
 from hsmirror.mirror.commit import Committer, recover
+from hsmirror.mirror.connection import Connection, connected
 from hsmirror.mirror.context import Absences, Context, Tally
 from hsmirror.mirror.data_type import Wanted
 from hsmirror.mirror.download import Downloader, RateLimit
 from hsmirror.mirror.experiment import ExperimentMirror
-from hsmirror.mirror.fetch import Fetcher, Gate
-from hsmirror.mirror.lists import ListReader, PageSizes
+from hsmirror.mirror.fetch import Fetcher
 from hsmirror.mirror.plan import wanted_types
 from hsmirror.mirror.reading import OnRecordings
 from hsmirror.mirror.recordings import parse_recording
@@ -52,7 +48,6 @@ from hsmirror.mirror.report import ExperimentReport, Problem, RunReport, RunStat
 from hsmirror.mirror.settle import Settlement
 from hsmirror.mirror.write import Staging
 from hsmirror.model import Secret, Window
-from hsmirror.pace.budget import Budget, Limits
 from hsmirror.settings import ExperimentSettings, Settings
 
 EXPERIMENTS_AT_ONCE = 8
@@ -134,7 +129,6 @@ class _Run:
         self._id = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + f"-{secrets.token_hex(2)}"
         self._started_at = iso_utc(now)
         self._started = clock.monotonic()
-        self._random = Random()  # noqa: S311  # jitter, not secrets
         self.layout = Layout(settings.archive.path)
         self.modes = durable.Modes(settings.archive.folder_mode, settings.archive.file_mode)
         self._tally = Tally()
@@ -196,53 +190,31 @@ class _Run:
     # --- the stages ----------------------------------------------------------------------------------
     @asynccontextmanager
     async def _open_stages(self) -> AsyncIterator[_Stages]:
-        settings, clock = self._settings, self._clock
-        limits = Limits(
-            settings.limits.requests_per_hour, settings.limits.requests_per_minute_per_endpoint
-        ).shared(settings.limits.share)
-        budget = Budget(limits)
-        async with AsyncExitStack() as stack:
-            shared = self._shared_budget(stack)
-            transport = await stack.enter_async_context(
-                Transport(
-                    settings.api.base_url,
-                    self._key,
-                    clock=clock,
-                    organization_id=settings.api.organization_id,
-                    max_connections=settings.limits.max_concurrent_requests,
-                    max_downloads=settings.limits.max_concurrent_downloads,
+        settings, options = self._settings, self._options
+        async with connected(
+            settings,
+            self._key,
+            self._clock,
+            longest_wait_seconds=options.longest_wait_seconds,
+            state_folder=options.state_folder,
+        ) as connection:
+            if not connection.is_budget_shared:
+                self._tally.note(
+                    "the user's state folder cannot be written to: other runs will not know of these requests"
                 )
-            )
-            gate = Gate(
-                budget,
-                clock,
-                slots=settings.limits.max_concurrent_requests,
-                shared=shared,
-                longest_wait_seconds=self._options.longest_wait_seconds,
-            )
-            fetcher = Fetcher(transport, gate, budget, clock, self._random.random)
-            context = self._context(fetcher)
+            context = self._context(connection)
+            loopback_allowed = connection.transport.loopback_allowed
             downloader = Downloader(
                 context,
-                transport,
-                FreshAddresses(context, loopback_allowed=transport.loopback_allowed),
+                connection.transport,
+                FreshAddresses(context, loopback_allowed=loopback_allowed),
                 workers=settings.limits.max_concurrent_downloads,
                 rate=RateLimit(settings.limits.max_download_bytes_per_second),
-                random=self._random.random,
+                random=connection.random,
             )
-            yield _Stages(context, downloader, transport.loopback_allowed)
+            yield _Stages(context, downloader, loopback_allowed)
 
-    def _shared_budget(self, stack: AsyncExitStack) -> BudgetFile | UnsharedBudget:
-        folder = self._options.state_folder or platformdirs.user_state_path("hsmirror")
-        try:
-            shared = BudgetFile(folder, self._settings.api.base_url, self._key, self._clock)
-        except OSError:
-            self._tally.note("the budget is not shared with other runs: the user's state folder is read-only")
-            return UnsharedBudget()
-        stack.callback(shared.close)
-        return shared
-
-    def _context(self, fetcher: Fetcher) -> Context:
+    def _context(self, connection: Connection) -> Context:
         settings = self._settings
         form = Form(settings.archive.compression, settings.archive.shard_size_bytes)
         staging = Staging(self.layout.root, self.layout.staging_of(self._id), form, self.modes)
@@ -254,8 +226,8 @@ class _Run:
             settlement=Settlement(
                 self.layout, self._receipts, form.compression, staging.builder, self._started_at
             ),
-            fetcher=fetcher,
-            reader=ListReader(fetcher, PageSizes(), concurrent_pages=settings.limits.max_concurrent_requests),
+            fetcher=connection.fetcher,
+            reader=connection.reader,
             absences=Absences(
                 self._receipts,
                 self._clock,

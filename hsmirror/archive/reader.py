@@ -1,0 +1,69 @@
+"""An archive, read: opened without a lock, from its receipts alone, and never changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from hsmirror.archive import durable
+from hsmirror.archive.layout import Layout
+from hsmirror.archive.receipts import (
+    DocumentReceipt,
+    FileLike,
+    FileReceipt,
+    IntentReceipt,
+    ListReceipt,
+    Marker,
+    PendingReceipt,
+    Receipts,
+    ShardReceipt,
+    read_marker,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What an archive says that it holds. A run may go on meanwhile: this is the state of the moment."""
+
+    layout: Layout
+    marker: Marker
+    receipts: Receipts
+
+    @classmethod
+    def open(cls, root: Path) -> Archive:
+        """Read the receipts of the archive at `root`.
+
+        Raises:
+            NotAnArchiveError: there is none. StorageError: it cannot be read.
+        """
+        layout = Layout(root)
+        marker = read_marker(layout)
+        return cls(layout, marker, Receipts(layout, durable.Modes(), "reader"))
+
+    def files(self) -> Iterator[FileLike]:
+        """The receipts of all that is on disk: shards, recording files, documents."""
+        for receipt in self.receipts:
+            if isinstance(receipt, ShardReceipt | FileReceipt | DocumentReceipt) and receipt.sha256:
+                yield receipt
+
+    def shards(self) -> Iterator[ShardReceipt]:
+        """All shard receipts, those of empty lists included."""
+        return (receipt for receipt in self.receipts if isinstance(receipt, ShardReceipt))
+
+    def lists(self) -> Iterator[ListReceipt]:
+        return (receipt for receipt in self.receipts if isinstance(receipt, ListReceipt))
+
+    def pending(self) -> Iterator[PendingReceipt]:
+        """Recording files that are not held."""
+        for receipt in self.receipts:
+            if isinstance(receipt, PendingReceipt) and receipt.why:
+                yield receipt
+
+    def intended(self) -> dict[str, str | None]:
+        """By path, the hash that a run which is under way, or has died, was about to leave there."""
+        return {
+            receipt.receipt.path: receipt.receipt.sha256
+            for receipt in self.receipts
+            if isinstance(receipt, IntentReceipt)
+        }

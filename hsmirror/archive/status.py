@@ -1,0 +1,164 @@
+"""What an archive holds, how fresh it is, and what is missing and why; from its receipts and last report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from hsmirror.archive.layout import document_path
+from hsmirror.archive.reader import Archive
+from hsmirror.archive.receipts import FileReceipt, ListReceipt, PendingReceipt, ShardReceipt
+
+
+class HeldType(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One data type of one experiment. `read_at` is when it last changed or its completeness did."""
+
+    data_type: str
+    rows: int = 0
+    rooms: int = 0
+    size_bytes: int = 0
+    gone_rows: int = 0
+    is_complete: bool = True
+    why: str = ""
+    read_at: str = ""
+
+
+class HeldExperiment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One experiment."""
+
+    id: str
+    name: str = ""
+    types: tuple[HeldType, ...] = ()
+    files: int = 0
+    file_bytes: int = 0
+    pending: tuple[str, ...] = ()
+    """Recording files that were not final, and why."""
+    failed: tuple[str, ...] = ()
+    """Recording files that could not be fetched, and why."""
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.failed and all(kind.is_complete for kind in self.types)
+
+
+class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole archive."""
+
+    archive: str
+    upstream: str
+    created: str
+    experiments: tuple[HeldExperiment, ...] = ()
+    rows: int = 0
+    files: int = 0
+    size_bytes: int = 0
+    is_complete: bool = True
+    last_run: dict[str, Any] | None = None
+    """The report of the last run that ended; None where there was none."""
+
+
+def status(root: Path) -> StatusReport:
+    """Read what the archive at `root` holds.
+
+    Raises:
+        NotAnArchiveError, StorageError: it cannot be opened.
+    """
+    archive = Archive.open(root)
+    shards = _grouped(archive.shards())
+    lists = _grouped(archive.lists())
+    files = _grouped(receipt for receipt in archive.receipts if isinstance(receipt, FileReceipt))
+    pending = _grouped(archive.pending())
+    experiments = tuple(
+        _experiment(
+            archive,
+            each,
+            shards.get(each, []),
+            lists.get(each, []),
+            files.get(each, []),
+            pending.get(each, []),
+        )
+        for each in sorted(shards.keys() | lists.keys() | files.keys() | pending.keys())
+    )
+    last_run = _last_run(archive)
+    ended_well = last_run is None or last_run.get("exit_status", 0) == 0
+    return StatusReport(
+        archive=str(root),
+        upstream=archive.marker.upstream,
+        created=archive.marker.created,
+        experiments=experiments,
+        rows=sum(kind.rows for each in experiments for kind in each.types),
+        files=sum(each.files for each in experiments),
+        size_bytes=sum(receipt.size_bytes for receipt in archive.files()),
+        is_complete=ended_well and all(each.is_complete for each in experiments),
+        last_run=last_run,
+    )
+
+
+_Kind = TypeVar("_Kind", ShardReceipt, ListReceipt, FileReceipt, PendingReceipt)
+
+
+def _grouped(receipts: Iterable[_Kind]) -> dict[str, list[_Kind]]:
+    grouped: dict[str, list[_Kind]] = {}
+    for receipt in receipts:
+        grouped.setdefault(receipt.experiment, []).append(receipt)
+    return grouped
+
+
+def _experiment(
+    archive: Archive,
+    experiment: str,
+    shards: list[ShardReceipt],
+    lists: list[ListReceipt],
+    files: list[FileReceipt],
+    pending: list[PendingReceipt],
+) -> HeldExperiment:
+    read = {receipt.data_type: receipt for receipt in lists}
+    by_type: dict[str, list[ShardReceipt]] = {name: [] for name in read}
+    for receipt in shards:
+        by_type.setdefault(receipt.data_type, []).append(receipt)
+    return HeldExperiment(
+        experiment,
+        name=_name(archive, experiment),
+        types=tuple(_type(name, of_type, read.get(name)) for name, of_type in sorted(by_type.items())),
+        files=len(files),
+        file_bytes=sum(receipt.size_bytes for receipt in files),
+        pending=tuple(f"{each.recording_id}: {each.why}" for each in pending if not each.is_failure),
+        failed=tuple(f"{each.recording_id}: {each.why}" for each in pending if each.is_failure),
+    )
+
+
+def _type(name: str, shards: list[ShardReceipt], read: ListReceipt | None) -> HeldType:
+    held = [receipt for receipt in shards if receipt.sha256]
+    unproven = [receipt for receipt in shards if not receipt.complete_for]
+    why = read.why if read is not None else "some rooms are not proven complete" if unproven else ""
+    return HeldType(
+        name,
+        rows=sum(receipt.rows for receipt in held),
+        rooms=len({receipt.room for receipt in held}),
+        size_bytes=sum(receipt.size_bytes for receipt in held),
+        gone_rows=sum(receipt.gone_rows for receipt in held if receipt.part == 0),
+        is_complete=read.is_complete if read is not None else not unproven,
+        why=why,
+        read_at=read.read_at if read is not None else max((each.fetched_at for each in shards), default=""),
+    )
+
+
+def _name(archive: Archive, experiment: str) -> str:
+    path = archive.layout.absolute(document_path(experiment, "experiment.json"))
+    try:
+        document = msgspec.json.decode(path.read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return ""
+    name = document.get("name") if isinstance(document, dict) else None
+    return name if isinstance(name, str) else ""
+
+
+def _last_run(archive: Archive) -> dict[str, Any] | None:
+    try:
+        latest = max(archive.layout.runs.glob("*.json"), default=None)
+        report = msgspec.json.decode(latest.read_bytes()) if latest is not None else None
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return report if isinstance(report, dict) else None
