@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -82,7 +82,7 @@ class FileStream:
     _response: aiohttp.ClientResponse = field(repr=False)
     _label: str = ""
 
-    async def pieces(self, size_bytes: int) -> AsyncIterator[bytes]:
+    async def pieces(self, size_bytes: int) -> AsyncGenerator[bytes, None]:
         """The body in pieces of about `size_bytes`, the last one smaller.
 
         Raises:

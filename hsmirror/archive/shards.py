@@ -60,30 +60,40 @@ def compressor(compression: str) -> Callable[[bytes], bytes]:
 class ShardBuilder:
     """Takes the rows of one (type, room) and seals them into parts of at most `form.shard_bytes` of rows.
 
-    `add` only remembers; `flush`, `spill` and `seal` write, and belong into a worker thread.
+    `add` only remembers; `flush`, `spill` and `seal` write, and belong into a worker thread. Less than a piece
+    waits after a `flush`, in memory or, after a `spill`, on disk. The same rows give the same bytes, however
+    they were added.
     """
 
     def __init__(self, stem: Path, form: Form, modes: durable.Modes) -> None:
         self._stem = stem
         self._form = form
         self._modes = modes
+        self._compress = compressor(form.compression)
         self._waiting: list[bytes] = []
-        self._spilled_bytes = 0
         self.waiting_bytes = 0
-        self.rows = 0
-        self._part = _OpenPart(self._part_path(0), compressor(form.compression), modes)
+        """In memory."""
+        self._spilled_bytes = 0
         self._closed: list[StagedPart] = []
+        self._part = self._new_part()
 
-    def add(self, lines: bytes, rows: int) -> None:
+    def __repr__(self) -> str:
+        return f"<ShardBuilder {self._stem.name}, {self.pending_bytes} bytes pending>"
+
+    @property
+    def pending_bytes(self) -> int:
+        """Of rows that are in no piece yet, in memory or spilled."""
+        return self.waiting_bytes + self._spilled_bytes
+
+    def add(self, lines: bytes) -> None:
         """Add whole lines, each with its line break."""
         self._waiting.append(lines)
         self.waiting_bytes += len(lines)
-        self.rows += rows
 
     def flush(self) -> None:
         """Write what has gathered to whole pieces."""
-        self._take_in()
-        self._part.write_pieces(PIECE_BYTES)
+        if self.pending_bytes >= PIECE_BYTES:
+            self._write(self._take(), is_last=False)
 
     def spill(self) -> None:
         """Move what waits in memory to disk as it is: for when many rooms wait at once."""
@@ -94,7 +104,7 @@ class ShardBuilder:
 
     def seal(self) -> list[StagedPart]:
         """Write the rest; gives the parts, none where there were no rows. Not synced yet."""
-        self._take_in()
+        self._write(self._take(), is_last=True)
         self._close_part()
         return self._closed
 
@@ -102,84 +112,79 @@ class ShardBuilder:
     def _spool(self) -> Path:
         return self._stem.with_name(f"{self._stem.name}.spool")
 
-    def _part_path(self, number: int) -> Path:
-        return self._stem.with_name(f"{self._stem.name}.{number}.staged")
+    def _new_part(self) -> _OpenPart:
+        path = self._stem.with_name(f"{self._stem.name}.{len(self._closed)}.staged")
+        return _OpenPart(path, self._compress, self._modes)
 
-    def _take_in(self) -> None:
-        """Hand what waits to the part it belongs to; a full part is closed and the next one begun."""
+    def _take(self) -> bytes:
+        """All that is pending; afterwards nothing is."""
         waiting, self._waiting, self.waiting_bytes = self._waiting, [], 0
         if self._spilled_bytes:
             with durable.disk_errors(f"read {self._spool}"):
                 waiting.insert(0, self._spool.read_bytes())
                 self._spool.unlink()
             self._spilled_bytes = 0
-        for lines in waiting:
-            self._distribute(lines)
+        return waiting[0] if len(waiting) == 1 else b"".join(waiting)
 
-    def _distribute(self, lines: bytes) -> None:
-        while lines:
-            room_left = self._form.shard_bytes - self._part.content_bytes
-            if len(lines) <= room_left:
-                self._part.add(lines)
-                return
-            cut = lines.rfind(b"\n", 0, room_left) + 1 if room_left > 0 else 0
-            if not cut and not self._part.content_bytes:
-                cut = lines.index(b"\n") + 1  # one row larger than a shard has a part of its own
-            if cut:
-                self._part.add(lines[:cut])
-                lines = lines[cut:]
-            if lines:
+    def _write(self, content: bytes, *, is_last: bool) -> None:
+        """Write pieces of `content`, which ends with a whole row, and begin parts where they are due."""
+        at = 0
+        while at < len(content):
+            end = self._end_of_part(content, at)
+            if end == at:
                 self._close_part()
+                continue
+            is_closing = end < len(content)
+            # A piece may end within a row: the whole row is here, and known to fit into this part.
+            while end - at >= PIECE_BYTES or (at < end and (is_closing or is_last)):
+                piece_end = min(at + PIECE_BYTES, end)
+                self._part.write(content[at:piece_end])
+                at = piece_end
+            if not is_closing:
+                break
+            self._close_part()
+        if at < len(content):
+            self.add(content[at:])
+
+    def _end_of_part(self, content: bytes, at: int) -> int:
+        """Up to where `content` belongs to the part that is open: the end of a row, or `at` itself."""
+        limit = at + self._form.shard_bytes - self._part.content_bytes
+        if len(content) <= limit:
+            return len(content)
+        end = content.rfind(b"\n", at, max(at, limit)) + 1
+        if not end and not self._part.content_bytes:
+            end = content.index(b"\n", at) + 1  # one row larger than a shard has a part of its own
+        return end or at
 
     def _close_part(self) -> None:
-        part = self._part.close()
-        if part is not None:
+        if (part := self._part.close()) is not None:
             self._closed.append(part)
-        path = self._part_path(len(self._closed))
-        self._part = _OpenPart(path, compressor(self._form.compression), self._modes)
+        self._part = self._new_part()
 
 
 class _OpenPart:
-    """The part that rows go to now."""
+    """The part that pieces go to now."""
 
     def __init__(self, path: Path, compress: Callable[[bytes], bytes], modes: durable.Modes) -> None:
         self._path = path
         self._compress = compress
         self._modes = modes
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
         self._rows = 0
         self._size_bytes = 0
         self._hash = hashlib.sha256()
         self._content_hash = hashlib.sha256()
         self.content_bytes = 0
 
-    def add(self, lines: bytes) -> None:
-        self._waiting.append(lines)
-        self._waiting_bytes += len(lines)
-        self._rows += lines.count(b"\n")
-        self.content_bytes += len(lines)
-        self._content_hash.update(lines)
-
-    def write_pieces(self, smallest: int) -> None:
-        """Write pieces of `PIECE_BYTES`, and the rest too if it has at least `smallest` bytes."""
-        if self._waiting_bytes < smallest or not self._waiting_bytes:
-            return
-        content = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-        at = 0
-        pieces: list[bytes] = []
-        while len(content) - at >= smallest and at < len(content):
-            pieces.append(self._compress(content[at : at + PIECE_BYTES]))
-            at += PIECE_BYTES
-        rest = content[at:]
-        self._waiting, self._waiting_bytes = [rest] if rest else [], len(rest)
-        written = b"".join(pieces)
-        self._hash.update(written)
-        self._size_bytes += len(written)
+    def write(self, piece: bytes) -> None:
+        written = self._compress(piece)
         durable.append(self._path, written, self._modes)
+        self._rows += piece.count(b"\n")
+        self._size_bytes += len(written)
+        self._hash.update(written)
+        self._content_hash.update(piece)
+        self.content_bytes += len(piece)
 
     def close(self) -> StagedPart | None:
-        self.write_pieces(1)
         if not self._rows:
             return None
         if self._path.stat().st_size != self._size_bytes:

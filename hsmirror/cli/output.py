@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, TextIO
 
-import msgspec
 from rich.console import Console, RenderableType
 from rich.text import Text
 
@@ -78,6 +77,8 @@ class Output:
 
     def document(self, value: object) -> None:
         """What was asked for, for programs: one JSON document on stdout, every field of it written out."""
+        import msgspec
+
         text = msgspec.json.encode(plain(value))
         if self.results.is_terminal:
             text = msgspec.json.format(text, indent=2)
@@ -111,7 +112,7 @@ class Output:
 
 def plain(value: object) -> Any:
     """A report as values that JSON knows, with the fields that stand at their defaults: readers want them."""
-    if isinstance(value, msgspec.Struct):
+    if hasattr(value, "__struct_fields__"):
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}

@@ -14,6 +14,8 @@ from hsmirror.cli.text import age, counted, number, printable, size
 if TYPE_CHECKING:
     from hsmirror.archive.status import HeldExperiment, StatusReport
 
+_MOST_FILES = 10
+
 
 def status(
     archive: Annotated[Path | None, Parameter(help="The archive's folder; else the configuration's.")] = None,
@@ -65,8 +67,6 @@ def _show_experiment(experiment: HeldExperiment, output: Output, now: float) -> 
 
     name = f"  {printable(experiment.name)}" if experiment.name else ""
     output.result(Text.assemble((printable(experiment.id), "bold"), name, overflow="fold"))
-    if experiment.problem:
-        output.result(Text.assemble("  ", output.mark(False), f" {printable(experiment.problem)}"))
     rows: list[tuple[str | Text, ...]] = [
         (
             output.mark(kind.is_complete),
@@ -84,9 +84,14 @@ def _show_experiment(experiment: HeldExperiment, output: Output, now: float) -> 
         held = (number(experiment.files), "", size(experiment.file_bytes), "")
         rows.append((good, "files", *held, _missing_files(experiment)))
     output.result(compact_table(("", "data type", "rows>", "rooms>", "size>", "read", ""), rows))
+    shown = experiment.failed[:_MOST_FILES] + (experiment.pending if output.verbosity > 0 else ())
+    for each in shown:
+        output.result(Text(f"    {printable(each)}", overflow="fold"))
+    if len(experiment.failed) > _MOST_FILES:
+        output.result(f"    {number(len(experiment.failed) - _MOST_FILES)} more: --json has them all")
 
 
 def _missing_files(experiment: HeldExperiment) -> str:
-    failed = [f"{number(experiment.failed)} failed"] if experiment.failed else []
-    pending = [f"{number(experiment.pending)} still being recorded"] if experiment.pending else []
+    failed = [f"{number(len(experiment.failed))} failed"] if experiment.failed else []
+    pending = [f"{number(len(experiment.pending))} not final yet"] if experiment.pending else []
     return ", ".join(failed + pending)

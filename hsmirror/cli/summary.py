@@ -97,7 +97,7 @@ def _pending(experiment: ExperimentReport) -> str:
     if experiment.files_failed:
         parts.append(f"{number(experiment.files_failed)} failed")
     if experiment.files_pending:
-        parts.append(f"{number(experiment.files_pending)} still being recorded")
+        parts.append(f"{number(experiment.files_pending)} not final yet")
     return ", ".join(parts)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hsmirror.cli.invocation import Injected
-from hsmirror.cli.output import Output
+from hsmirror.cli.output import Output, plain
 from hsmirror.cli.text import counted, printable, size
 from hsmirror.errors import Exit, UsageError
 
@@ -37,7 +37,7 @@ def verify(
     with shown_progress(invocation.output) as on_progress:
         report = invocation.program.verify(root, sample=part, on_progress=on_progress)
     if invocation.output.is_json:
-        invocation.output.document(report)
+        invocation.output.document(plain(report) | {"exit_status": int(exit_status(report))})
     else:
         _show(report, invocation.output)
     return exit_status(report)

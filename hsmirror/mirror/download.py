@@ -7,6 +7,7 @@ whose address expires first going first.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -200,9 +201,9 @@ class Downloader:
         Raises:
             KeyRefusedError, StorageError: these end the run.
         """
-        async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as self._tasks:
             for _ in range(self._workers):
-                tasks.start_soon(self._work)
+                self._tasks.start_soon(self._work)
         await self._context.committer.commit(Commit(receipts=self._due))
 
     async def _work(self) -> None:
@@ -228,39 +229,41 @@ class Downloader:
             await self._fetch(job)
         except AddressExpiredError as error:
             job.life, job.fruitless = None, job.fruitless + 1
-            await self._again(job, error, 0.0 if job.fruitless <= _FRUITLESS_TRIES else None)
+            self._again(job, error, 0.0 if job.fruitless <= _FRUITLESS_TRIES else None)
         except ForbiddenError as error:
             is_first, job.was_refused, job.life = not job.was_refused, True, None
-            await self._again(job, error, 0.0 if is_first else None)
+            self._again(job, error, 0.0 if is_first else None)
         except CorruptError as error:
             job.corruptions += 1
-            await self._again(job, error, CORRUPT.first_seconds if job.corruptions < 2 else None)
+            self._again(job, error, CORRUPT.first_seconds if job.corruptions < 2 else None)
         except (TransientError, ThrottledError) as error:
             job.failures += 1
             delay = REQUESTS.delay_seconds(job.failures, self._random)
             if isinstance(error, ThrottledError) and delay is not None:
                 delay = max(delay, error.retry_after_seconds or 0.0)
-            await self._again(job, error, delay)
+            self._again(job, error, delay)
         except KeyRefusedError:
             raise
         except UpstreamError as error:
             if isinstance(error, BudgetExhaustedError):
                 self._stopped_by = error
-            await self._again(job, error, None)
+            self._again(job, error, None)
         else:
             job.counts.fetched += 1
             self._done()
 
-    async def _again(self, job: _Job, error: UpstreamError, delay_seconds: float | None) -> None:
-        """Line the job up again after a pause; None: give it up."""
-        if delay_seconds is not None:
-            await anyio.sleep(delay_seconds)
-            expires_at = job.life.expires_at if job.life else None
-            self._queue.add(job, expires_at=expires_at)
-            self._wake()
-            return
-        self._due += self._failed(job.path, job.recording, job.counts, str(error))
-        self._done()
+    def _again(self, job: _Job, error: UpstreamError, delay_seconds: float | None) -> None:
+        """Line the job up again after a pause, in which its worker does other work; None: give it up."""
+        if delay_seconds is None:
+            self._due += self._failed(job.path, job.recording, job.counts, str(error))
+            self._done()
+        else:
+            self._tasks.start_soon(self._line_up_later, job, delay_seconds)
+
+    async def _line_up_later(self, job: _Job, delay_seconds: float) -> None:
+        await anyio.sleep(delay_seconds)
+        self._queue.add(job, expires_at=job.life.expires_at if job.life else None)
+        self._wake()
 
     def _done(self) -> None:
         self._unfinished -= 1
@@ -318,22 +321,26 @@ class Downloader:
             raise TransientError(f"{recording} changed at its storage host while it was fetched")
         if stream.status == 200 and partial.size_bytes:
             await anyio.to_thread.run_sync(partial.restart)
+        hashes = stream.hashes or (note.hashes if note and note.etag == stream.etag else stream.hashes)
         if stream.status in {200, 206}:
-            fresh_note = PartialNote(recording.source, stream.etag, total)
+            fresh_note = PartialNote(
+                recording.source, stream.etag, total, hashes.md5, hashes.crc32c, hashes.sha256
+            )
             await anyio.to_thread.run_sync(partial.describe, fresh_note)
-        await anyio.to_thread.run_sync(partial.expect, stream.hashes)
+        await anyio.to_thread.run_sync(partial.expect, hashes)
         return total
 
     async def _receive(self, partial: PartialFile, stream: FileStream) -> int:
         received = 0
-        async for piece in stream.pieces(PIECE_BYTES):
-            await anyio.to_thread.run_sync(partial.append, piece)
-            received += len(piece)
-            self._bytes_done += len(piece)
-            self._bytes_received += len(piece)
-            pause = self._rate.delay_seconds(len(piece), self._context.clock.monotonic())
-            if pause > 0:
-                await anyio.sleep(pause)
+        async with aclosing(stream.pieces(PIECE_BYTES)) as pieces:
+            async for piece in pieces:
+                await anyio.to_thread.run_sync(partial.append, piece)
+                received += len(piece)
+                self._bytes_done += len(piece)
+                self._bytes_received += len(piece)
+                pause = self._rate.delay_seconds(len(piece), self._context.clock.monotonic())
+                if pause > 0:
+                    await anyio.sleep(pause)
         return received
 
     def _measure(self, received: int, started: float) -> None:

@@ -31,6 +31,14 @@ class PartialNote(msgspec.Struct, frozen=True):
     source: str
     etag: str | None
     total_bytes: int | None
+    md5: bytes | None = None
+    crc32c: bytes | None = None
+    sha256: bytes | None = None
+
+    @property
+    def hashes(self) -> OfferedHashes:
+        """What the provider offered for the whole; some ranged answers no longer do."""
+        return OfferedHashes(self.md5, self.crc32c, self.sha256)
 
 
 class PartialFile:

@@ -101,9 +101,9 @@ class ListWriter:
             builder = self._builders.get(room)
             if builder is None:
                 builder = self._builders[room] = self._staging.builder()
-            builder.add(lines, len(rows))
+            builder.add(lines)
             self._staging.waiting_bytes += len(lines)
-            if builder.waiting_bytes >= PIECE_BYTES:
+            if builder.pending_bytes >= PIECE_BYTES:
                 full.append(builder)
         if full:
             await self._write_out(full, ShardBuilder.flush)
@@ -126,7 +126,7 @@ class ListWriter:
                 write(builder)
 
         await anyio.to_thread.run_sync(work)
-        self._staging.waiting_bytes -= before
+        self._staging.waiting_bytes += sum(builder.waiting_bytes for builder in builders) - before
 
     def _by_room(self, page: Page) -> Iterator[tuple[str | None, Sequence[Row]]]:
         key = self._key
@@ -173,11 +173,11 @@ def write_rows(rows: Iterable[bytes], builder: ShardBuilder) -> list[StagedPart]
         batch.append(row)
         size += len(row) + 1
         if size >= PIECE_BYTES:
-            builder.add(b"\n".join((*batch, b"")), len(batch))
+            builder.add(b"\n".join((*batch, b"")))
             builder.flush()
             batch, size = [], 0
     if batch:
-        builder.add(b"\n".join((*batch, b"")), len(batch))
+        builder.add(b"\n".join((*batch, b"")))
     return builder.seal()
 
 

@@ -1,4 +1,4 @@
-"""The command, run as its users run it: in this process with everything of the user's put aside, or on its own."""
+"""The command as its users run it: in this process, with all that is the user's put aside, or on its own."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class FakeProgram:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the user's own, with no configuration, no key and no budget yet; it is the current one, too."""
+    """The current folder of a user who has no configuration, no key and no budget yet."""
     for name in os.environ:
         if name.startswith(("HSMIRROR_", "HYPERSTUDY_")):
             monkeypatch.delenv(name)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ from hsmirror.cli.commands import COMMANDS
 from hsmirror.errors import Exit, HsmirrorError, StorageError
 
 Start = Callable[..., "subprocess.Popen[str]"]
+SOURCE = Path(sys.modules["hsmirror"].__file__ or "").parents[1]
 NAMES = [command.name for command in COMMANDS]
 
 
@@ -56,7 +60,13 @@ def test_help_needs_none_of_the_modules_that_take_long_to_import() -> None:
         "slow = {'aiohttp', 'asyncio', 'rich.progress', 'msgspec', 'hsmirror.mirror', 'hsmirror.lab'}; "
         "sys.exit(f'imported: {slow & set(sys.modules)}' if slow & set(sys.modules) else 0)"
     )
-    ended = subprocess.run(["python", "-c", code], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
     assert ended.returncode == 0, ended.stderr
 

@@ -1,0 +1,52 @@
+"""Runs of `sync` against a lab, for tests: settings and key as the lab needs them, all state in one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from oracle import EXPERIMENT
+
+from hsmirror.lab.server import Lab
+from hsmirror.mirror.report import ExperimentReport, RunReport, TypeReport
+from hsmirror.mirror.run import RunOptions, sync
+from hsmirror.model import Secret
+from hsmirror.settings import ExperimentSettings, Settings, load
+
+
+def settings_for(lab: Lab[Any], folder: Path, overrides: Mapping[str, object] | None = None) -> Settings:
+    """The archive is `folder / "archive"`; `overrides` are by dotted key (`"archive.shard_size"`)."""
+    given = {"api.base_url": lab.base_url, "archive.path": str(folder / "archive")}
+    return load(
+        config=None, environ={}, overrides=given | dict(overrides or {}), cwd=folder, user_config_dir=folder
+    )
+
+
+async def run_sync(
+    lab: Lab[Any],
+    folder: Path,
+    *experiments: str,
+    key: str | None = None,
+    full: bool = False,
+    overrides: Mapping[str, object] | None = None,
+    **narrowing: Any,
+) -> RunReport:
+    """One run over `experiments` (the first one of the lab where none is named), each narrowed alike."""
+    return await sync(
+        settings_for(lab, folder, overrides),
+        Secret(lab.key if key is None else key),
+        [ExperimentSettings(id=each, **narrowing) for each in experiments or (EXPERIMENT,)],
+        options=RunOptions(full=full, state_folder=folder / "state"),
+    )
+
+
+def the_experiment(report: RunReport) -> ExperimentReport:
+    """The only experiment of a report."""
+    (experiment,) = report.experiments
+    return experiment
+
+
+def type_reports(report: RunReport) -> dict[str, TypeReport]:
+    """Of the only experiment, by data type."""
+    return {each.data_type: each for each in the_experiment(report).types}
