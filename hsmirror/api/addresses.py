@@ -6,9 +6,9 @@ What is known of the three providers' addresses stands in docs/api-facts.md.
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import json
+import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,7 +98,7 @@ def _expiry(query: dict[str, list[str]]) -> float | None:
         signed_at, life = fields.get(f"{provider}-date"), fields.get(f"{provider}-expires")
         if signed_at and life:
             return _signed_until(signed_at, life)
-    if (expires := fields.get("expires")) and expires.isdigit() and len(expires) < 12:
+    if (expires := fields.get("expires")) and expires.isascii() and expires.isdigit() and len(expires) < 12:
         return float(expires)
     if policy := fields.get("policy"):
         return _policy_expiry(policy)
@@ -118,9 +118,10 @@ def _policy_expiry(policy: str) -> float | None:
     text = policy.translate(str.maketrans("-_~", "+=/"))
     try:
         document = json.loads(base64.b64decode(text + "=" * (-len(text) % 4)))
-        return float(document["Statement"][0]["Condition"]["DateLessThan"]["AWS:EpochTime"])
-    except (binascii.Error, ValueError, KeyError, IndexError, TypeError, RecursionError):
+        expires_at = float(document["Statement"][0]["Condition"]["DateLessThan"]["AWS:EpochTime"])
+    except (ArithmeticError, ValueError, LookupError, TypeError, RecursionError):
         return None
+    return expires_at if math.isfinite(expires_at) else None
 
 
 def without_signatures(row: bytes, *, always: bool) -> bytes:

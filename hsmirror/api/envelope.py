@@ -298,7 +298,18 @@ def _first_member(row: object, fields: tuple[str, ...]) -> str | None:
 
 
 # --- the slow way, for texts that msgspec refuses ----------------------------------------------------
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _parse_integer(digits: str) -> int | str:
+    """Python refuses to turn thousands of digits into an integer; nothing here needs their value."""
+    return int(digits) if len(digits) < 1000 else digits
+
+
+_DECODER = json.JSONDecoder(parse_int=_parse_integer, parse_constant=_refuse_constant)
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -308,7 +319,7 @@ def _loads(text: str) -> Any:
     except (msgspec.DecodeError, RecursionError):
         pass
     try:
-        return json.JSONDecoder(parse_constant=str).decode(text)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise CorruptError("the answer is not JSON") from None
 
@@ -335,6 +346,8 @@ def _members(text: str, what: str) -> dict[str, str]:
     members: dict[str, str] = {}
     at = _skip_space(text, at + 1)
     while text[at : at + 1] != "}":
+        if text[at : at + 1] != '"':
+            raise CorruptError(f"{what} is not JSON")
         key, at = _scan(text, at)
         at = _skip_space(text, at)
         if text[at : at + 1] != ":":
@@ -343,6 +356,8 @@ def _members(text: str, what: str) -> dict[str, str]:
         _, at = _scan(text, start)
         members[str(key)] = text[start:at]
         at = _after_comma(text, at, "}")
+    if _skip_space(text, at + 1) != len(text):
+        raise CorruptError(f"{what} is not JSON")
     return members
 
 

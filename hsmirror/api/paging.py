@@ -15,6 +15,7 @@ SMALLEST_LIMIT = 10
 """Below this, a page that times out is not a matter of its size."""
 
 _EMPTY_PAGE_RECHECKS = 1
+_MOST_IDS_KEPT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,10 @@ class Cursor:
         self._started = False
         self._end: int | None = None  # an empty page stood here
         self._last: tuple[int, int, Page] | None = None  # offset, limit and claims of the furthest page
+        self._last_was_cut = False
         self._totals: list[int] = []
         self._seen: dict[int, int] = {}  # fingerprint of a page → its offset
+        self._seen_ids: set[int] = set()
         self._repeats = 0
         self._rechecks: dict[int, int] = {}
         self._total_moved = False
@@ -74,7 +77,7 @@ class Cursor:
 
     @property
     def is_done(self) -> bool:
-        return self._started and not self._waiting and not self._outstanding
+        return self._started and not self._waiting and not self._outstanding and not self._may_run_ahead()
 
     @property
     def claims(self) -> Claims:
@@ -120,8 +123,10 @@ class Cursor:
         else:
             count = ask.limit
         self.rows += count
+        self._require_news(ask, page.first(count))
         if self._last is None or ask.offset >= self._last[0]:
-            self._last = (ask.offset, ask.limit, page)
+            self._last = (ask.offset, ask.limit, page.first(count))
+            self._last_was_cut = count < len(page.rows)
         self._require_an_end()
         if not self._waiting and not self._outstanding and not self._may_run_ahead():
             self._go_on_or_end()
@@ -148,9 +153,10 @@ class Cursor:
 
     def _shrink_to(self, ask: Ask, limit: int) -> None:
         self.limit = min(self.limit, limit)
-        if not self._started:
-            self._waiting.append(Ask(0, limit))
-            self._frontier = limit
+        if ask.offset + ask.limit >= self._frontier:
+            # Nothing was asked for behind it: what it leaves out is asked for when its answer has come.
+            self._waiting.append(Ask(ask.offset, limit))
+            self._frontier = ask.offset + limit
             return
         for offset in range(ask.offset, ask.offset + ask.limit, limit):
             self._waiting.append(Ask(offset, min(limit, ask.offset + ask.limit - offset)))
@@ -209,11 +215,13 @@ class Cursor:
         offset, limit, last = self._last
         reached = offset + len(last.rows)
         total, claims = self.total, last.pagination
-        if total is not None and reached < total:
-            pass  # also where has_more is false too early: look once past the end
-        elif claims.has_more is False or (
+        # Below the total, has_more may be false too early: look once past the end. The same after a page whose
+        # rows were not all kept: its claims are of the others, too.
+        is_met = not self._last_was_cut and (total is None or reached >= total)
+        is_last = claims.has_more is False or (
             claims.has_more is None and total is not None and self._is_short(offset, limit, last)
-        ):
+        )
+        if is_met and is_last:
             return
         self._frontier = max(self._frontier, reached)
         self._waiting.append(Ask(reached, self.limit))
@@ -228,23 +236,47 @@ class Cursor:
         return len(last.rows) < granted
 
     def _is_repeat(self, ask: Ask, page: Page) -> bool:
-        # Ids make a few rows telling enough; rows without an id are compared whole.
-        telling = (page.rows[0], page.rows[len(page.rows) // 2], page.rows[-1])
-        rows = telling if self._rows_have_ids else page.rows
-        fingerprint = hash((len(page.rows), *map(bytes, rows)))
-        first = self._seen.setdefault(fingerprint, ask.offset)
-        if first == ask.offset:
+        """Is this the end because offsets mean nothing here, and the whole list came again?
+
+        Raises:
+            CorruptError: the server goes round in circles.
+        """
+        first = self._offset_of_same(ask, page)
+        if first is None:
             return False
-        if page.pagination.is_absent:
-            return True  # not paginated at all: the same whole list again
+        total = self.total
+        if page.pagination.is_absent or (total is not None and self.rows >= total):
+            return True
+        self._note_repeat(first, ask.offset)
+        return False
+
+    def _note_repeat(self, first: int, again: int) -> None:
+        # One page again can be real: as many rows as it has were inserted before it meanwhile. So can several,
+        # where rows have no id.
         self._repeats += 1
-        # Rows without an id can be alike to the byte, so that a few equal pages may be real.
-        if self._rows_have_ids or self._repeats > 3:
+        if self._repeats > (1 if self._rows_have_ids else 3) and not self._total_moved:
             raise CorruptError(
-                f"the server repeats the page at offset {first} at offset {ask.offset}; "
+                f"the server repeats the page at offset {first} at offset {again}; "
                 "the list cannot be read to its end"
             )
-        return False
+
+    def _offset_of_same(self, ask: Ask, page: Page) -> int | None:
+        """Where the same rows were given before."""
+        # Ids make a few rows telling enough; rows without one are compared whole.
+        has_ids = self._rows_have_ids and None not in page.ids
+        rows = (page.rows[0], page.rows[len(page.rows) // 2], page.rows[-1]) if has_ids else page.rows
+        fingerprint = hash((len(page.rows), *map(bytes, rows)))
+        first = self._seen.setdefault(fingerprint, ask.offset)
+        return None if first == ask.offset else first
+
+    def _require_news(self, ask: Ask, kept: Page) -> None:
+        """Without a total to bound it, a list goes on only while its pages bring rows not seen before."""
+        if self.total is not None or not self._rows_have_ids or len(self._seen_ids) > _MOST_IDS_KEPT:
+            return
+        before = len(self._seen_ids)
+        self._seen_ids.update(map(hash, zip(kept.rooms, kept.ids, strict=True)))
+        if kept.rows and len(self._seen_ids) == before:
+            self._note_repeat(0, ask.offset)
 
     def _end_at(self, offset: int) -> int:
         self._end = offset

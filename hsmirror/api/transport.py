@@ -16,6 +16,7 @@ from typing import Self
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
+import anyio
 from aiohttp.abc import ResolveResult
 from isal import isal_zlib
 from yarl import URL
@@ -49,7 +50,9 @@ _CONNECT_SECONDS = 15.0
 _SLOWEST_BYTES_PER_SECOND = 1024
 _SPEED_GRACE_SECONDS = 15.0
 _MOST_REDIRECTS = 5
+_LARGEST_XML_BYTES = 16_384
 _XML_CODE = re.compile(rb"<Code>\s*([A-Za-z]{1,64})\s*</Code>")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUSES = frozenset({408, 425, 500, 502, 503, 504})
 
 
@@ -149,8 +152,9 @@ class Transport:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._api.close()
-        await self._files.close()
+        with anyio.CancelScope(shield=True):
+            await self._api.close()
+            await self._files.close()
 
     # --- the API -------------------------------------------------------------------------------------
     async def get(self, path: str, params: Mapping[str, str], *, timeout_seconds: float) -> Answer:
@@ -170,7 +174,7 @@ class Transport:
         with _translated("the API"):
             for _ in range(_MOST_REDIRECTS):
                 async with self._api.get(url, timeout=timeout, allow_redirects=False) as response:
-                    if response.status in {301, 302, 303, 307, 308}:
+                    if response.status in _REDIRECTS:
                         url = self._same_origin(url, response.headers.get("Location", ""))
                         continue
                     body = await self._read_body(response)
@@ -180,8 +184,12 @@ class Transport:
         raise PermanentError("the API redirects in a circle")
 
     def _same_origin(self, url: URL, location: str) -> URL:
-        target = urljoin(str(url), location)
-        if not location or _origin(target) != self._origin:
+        try:
+            target = urljoin(str(url), location) if location else ""
+            is_own = _origin(target) == self._origin
+        except ValueError:
+            target, is_own = "", False
+        if not is_own:
             raise RefusedAddressError(
                 "the API redirects to another host; the key is not handed on to it. Check api.base_url"
             )
@@ -219,6 +227,7 @@ class Transport:
     def _api_error(self, response: aiohttp.ClientResponse, body: bytes) -> UpstreamError:
         status, error = response.status, parse_error(body)
         said = f"{status} {error.message or response.reason or ''}".strip()
+        said = said.replace(self._headers["X-API-Key"], "(the key)")
         if status == 401:
             return KeyRefusedError(f"the API refused the key ({said})")
         if status == 403:
@@ -255,29 +264,35 @@ class Transport:
             headers["If-Match"] = if_match
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=60.0)
         url = address.url.reveal()
-        with _translated(label):
-            for _ in range(_MOST_REDIRECTS):
+        for _ in range(_MOST_REDIRECTS):
+            with _translated(label):
                 # encoded=True: an address is signed byte by byte and must not be normalised.
-                async with self._files.get(
-                    URL(url, encoded=True),
-                    headers=headers,
-                    timeout=timeout,
-                    allow_redirects=False,
-                ) as response:
-                    if response.status in {301, 302, 303, 307, 308}:
-                        target = urljoin(url, response.headers.get("Location", ""))
-                        url = parse_address(target, loopback_allowed=self.loopback_allowed).url.reveal()
-                        continue
-                    yield await self._file_stream(response, address, start, label)
-                    return
+                response = await self._files.get(
+                    URL(url, encoded=True), headers=headers, timeout=timeout, allow_redirects=False
+                )
+            async with response:
+                if response.status in _REDIRECTS:
+                    url = self._redirected(url, response.headers.get("Location", ""))
+                    continue
+                with _translated(label):
+                    stream = await self._file_stream(response, address, start, label)
+                yield stream
+                return
         raise PermanentError(f"{label} redirects in a circle")
+
+    def _redirected(self, url: str, location: str) -> str:
+        try:
+            target = urljoin(url, location)
+        except ValueError:
+            raise RefusedAddressError("a storage host redirects to what is no address") from None
+        return parse_address(target, loopback_allowed=self.loopback_allowed).url.reveal()
 
     async def _file_stream(
         self, response: aiohttp.ClientResponse, address: SignedAddress, start: int, label: str
     ) -> FileStream:
         if response.status not in {200, 206, 412, 416}:
             raise await self._file_error(response, address, label)
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        headers = {name.lower(): ",".join(response.headers.getall(name)) for name in response.headers}
         kind = response.content_type
         if response.status in {200, 206} and (kind in {"text/html", "application/xml", "text/xml"}):
             raise CorruptError(f"{label} sent {kind} instead of a recording")
@@ -306,7 +321,9 @@ class Transport:
         self, response: aiohttp.ClientResponse, address: SignedAddress, label: str
     ) -> UpstreamError:
         status = response.status
-        body = await response.content.read(16_384)
+        body = b""
+        while len(body) < _LARGEST_XML_BYTES and (chunk := await response.content.readany()):
+            body += chunk
         match = _XML_CODE.search(body)
         code = match[1].decode() if match else ""
         if status in {400, 401, 403} and self._has_expired(code, body, address, response):

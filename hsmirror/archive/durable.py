@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,8 @@ def make_folder(root: Path, folder: Path, modes: Modes) -> None:
             folder.chmod(modes.folder)  # mkdir's mode goes through the umask
         sync_folder(folder.parent)
         return
+    except OSError as error:
+        raise StorageError(f"cannot use {folder}: {error.strerror}") from error
     if not stat.S_ISDIR(kind):
         raise StorageError(f"cannot use {folder}: it is not a folder (a link is not followed); remove it")
     _require_real_folders(root, folder.parent)
@@ -144,6 +146,7 @@ def keep(root: Path, current: Path, superseded: Path, modes: Modes) -> None:
             if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}:
                 raise
             shutil.copyfile(current, superseded, follow_symlinks=False)
+            superseded.chmod(modes.file)
             sync_file(superseded)
 
 
@@ -164,8 +167,13 @@ def write_whole(root: Path, final: Path, content: bytes, modes: Modes) -> None:
     staged = final.with_name(f"{final.name}.staged")
     with disk_errors(f"write {final}"):
         staged.unlink(missing_ok=True)
-    append(staged, content, modes)
-    sync_file(staged)
+    try:
+        append(staged, content, modes)
+        sync_file(staged)
+    except StorageError:
+        with suppress(OSError):
+            staged.unlink()
+        raise
     with disk_errors(f"put {final} in place"):
         os.replace(staged, final)  # noqa: PTH105  # see publish
     sync_folder(final.parent)

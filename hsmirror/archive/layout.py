@@ -37,7 +37,8 @@ def encode_id(text: str) -> str:
     """
     raw = text.encode("utf-8", "surrogatepass")
     encoded = "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in raw)
-    if encoded[:1] in {".", "-"} or _WINDOWS_DEVICES.match(encoded):
+    is_taken = encoded == NO_ROOM.lower()  # the same name on a file system that ignores case
+    if encoded[:1] in {".", "-"} or is_taken or _WINDOWS_DEVICES.match(encoded):
         encoded = f"%{raw[0]:02X}{encoded[1:]}"
     if encoded.endswith("."):
         encoded = f"{encoded[:-1]}%2E"
@@ -100,7 +101,8 @@ def file_path(experiment: str, room: str | None, recording_id: str, extension: s
         extension = "bin"
     suffix = f"~{twin}" if twin else ""
     folder = f"{experiment_folder(experiment)}/files/{room_folder(room)}"
-    return f"{folder}/{encode_id(recording_id)}{suffix}.{extension}"
+    path = f"{folder}/{encode_id(recording_id)}{suffix}.{extension}"
+    return f"{path}.bin" if path.endswith(tuple(SUFFIXES.values())) else path
 
 
 class Layout:

@@ -8,6 +8,7 @@ short by a crash can only be a segment's last, and is passed over.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,6 +22,12 @@ MOST_SEGMENTS = 50
 """More than this are merged into one at the end of a run."""
 
 
+def instant(text: str) -> datetime:
+    """An ISO time as a point in time; without a zone it is UTC. Texts of times do not sort as times do."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a shard is complete for: all rows at or after `start`, before `end`, of `participant`. None: all."""
 
@@ -30,11 +37,11 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def covers(self, other: Claim) -> bool:
         """Is everything that `other` names in this one, too?"""
-        return (
-            (self.start is None or (other.start is not None and self.start <= other.start))
-            and (self.end is None or (other.end is not None and self.end >= other.end))
-            and self.participant in {None, other.participant}
+        starts_early = self.start is None or (
+            other.start is not None and instant(self.start) <= instant(other.start)
         )
+        ends_late = self.end is None or (other.end is not None and instant(self.end) >= instant(other.end))
+        return starts_early and ends_late and self.participant in {None, other.participant}
 
 
 WHOLE = Claim()
@@ -261,7 +268,7 @@ class Receipts:
                 continue
             try:
                 receipt = _decode(line)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError):
                 if number < len(lines):  # the last is a run's that died while writing it
                     self.unreadable_lines.append(f"{segment.name}, line {number}")
                 continue
@@ -307,7 +314,7 @@ def read_marker(layout: Layout) -> Marker:
         raise NotAnArchiveError(f"{layout.root} is not an archive (it has no archive.json)") from None
     except OSError as error:
         raise StorageError(f"cannot read {layout.marker}: {error.strerror}") from error
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         raise NotAnArchiveError(f"{layout.marker} is not what hsmirror writes there") from None
     if marker.format != FORMAT:
         raise NotAnArchiveError(

@@ -57,8 +57,12 @@ def _refuse_real_archive(invocation: Invocation, root: Path) -> None:
 def _options(rooms: int) -> LabOptions:
     from hsmirror.lab.server import LabOptions
     from hsmirror.lab.shape import LabShape
+    from hsmirror.lab.storage import StorageOptions
 
-    return LabOptions(shape=LabShape(rooms=rooms, participants=3), limits=None)
+    # Minted addresses: rows that hold addresses would change with the lab's port from one demo to the next.
+    return LabOptions(
+        shape=LabShape(rooms=rooms, participants=3), limits=None, storage=StorageOptions(addresses="minted")
+    )
 
 
 async def _mirror(invocation: Invocation, root: Path, options: LabOptions) -> RunReport:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hsmirror.cli import signals
 from hsmirror.cli.invocation import Injected, Invocation
+from hsmirror.cli.output import Output
 from hsmirror.cli.text import printable
 from hsmirror.errors import ConfigurationError, Exit
 
@@ -20,11 +22,15 @@ def doctor(*, invocation: Injected) -> int:
     settings = invocation.settings()
     key, missing = _key(invocation, settings)
     findings = signals.run(lambda: invocation.program.diagnose(settings, key))
-    status = _exit_status(findings, missing)
+    if missing:
+        from hsmirror.mirror.doctor import Finding
+
+        findings = (Finding("key", False, missing, exit_status=Exit.USAGE), *findings)
+    status = _exit_status(findings)
     if invocation.output.is_json:
-        invocation.output.document({"exit_status": int(status), "findings": findings})
+        invocation.output.document({"exit_status": status, "findings": findings})
     else:
-        _show(invocation, findings, missing)
+        _show(findings, invocation.output)
     return status
 
 
@@ -35,19 +41,17 @@ def _key(invocation: Invocation, settings: Settings) -> tuple[Secret | None, str
         return None, str(error)
 
 
-def _exit_status(findings: tuple[Finding, ...], missing: str) -> Exit:
+def _exit_status(findings: Sequence[Finding]) -> int:
     """What a run would end with."""
-    if missing:
-        return Exit.USAGE
-    return next((finding.exit_status for finding in findings if finding.is_good is False), Exit.COMPLETE)
+    hindrances = (finding for finding in findings if finding.is_good is False)
+    return next((finding.exit_status or int(Exit.INCOMPLETE) for finding in hindrances), int(Exit.COMPLETE))
 
 
-def _show(invocation: Invocation, findings: tuple[Finding, ...], missing: str) -> None:
+def _show(findings: Sequence[Finding], output: Output) -> None:
     from rich.text import Text
 
     from hsmirror.cli.tables import compact_table
 
-    output = invocation.output
     rows = []
     for finding in findings:
         what = Text(printable(finding.what), overflow="fold")
@@ -55,5 +59,5 @@ def _show(invocation: Invocation, findings: tuple[Finding, ...], missing: str) -
             what.append(f"\n→ {printable(finding.todo)}", style="yellow")
         rows.append((output.mark(finding.is_good), finding.name, what))
     output.result(compact_table(("", "", ""), rows))
-    if missing:
-        output.error(missing)
+    if _exit_status(findings) == Exit.COMPLETE:
+        output.result(Text("nothing stops a run", style="bold green"))

@@ -114,10 +114,11 @@ def lab_options(data: Data, behaviour: Behaviour) -> LabOptions:
         recording_bytes=None if data.recording_size is None else _size("--recording-size", data.recording_size),
     )
     newer = not behaviour.older
-    limits = LimitOptions(behaviour.requests_per_hour, behaviour.requests_per_minute)
     return LabOptions(
         shape=shape,
-        limits=limits if behaviour.requests_per_hour else None,
+        limits=LimitOptions(behaviour.requests_per_hour, behaviour.requests_per_minute)
+        if behaviour.requests_per_hour
+        else None,
         storage=StorageOptions(
             addresses="minted" if behaviour.mint else "inline",
             address_seconds=round(_seconds("--address-life", behaviour.address_life)),

@@ -195,11 +195,15 @@ class _Redacting(logging.Formatter):
 @contextmanager
 def _logs(output: Output) -> Iterator[None]:
     """What libraries log is shown with `-vv` alone, and never with an address's signature in it."""
-    handler: logging.Handler = logging.NullHandler()
-    if output.verbosity > 1:
-        handler = logging.StreamHandler(output.console.file)
-        handler.setFormatter(_Redacting("%(name)s: %(message)s"))
     root = logging.getLogger()
+    if not root.handlers:
+        # Stays: Python shows what nobody handles, and some of it comes while the interpreter ends.
+        root.addHandler(logging.NullHandler())
+    if output.verbosity < 2:
+        yield
+        return
+    handler = logging.StreamHandler(output.console.file)
+    handler.setFormatter(_Redacting("%(name)s: %(message)s"))
     root.addHandler(handler)
     try:
         yield

@@ -30,7 +30,7 @@ def show_plan(report: PlanReport, output: Output) -> None:
 
 def _show_experiment(experiment: PlannedExperiment, output: Output) -> None:
     title = Text.assemble(
-        (printable(experiment.id), "bold"), f"  {printable(experiment.name)}", overflow="fold"
+        (printable(experiment.id), "bold"), f"  {printable(experiment.name)}".rstrip(), overflow="fold"
     )
     title.append(f" · {counted(experiment.rooms, 'room')}", style="dim")
     rows = [
@@ -43,7 +43,10 @@ def _show_experiment(experiment: PlannedExperiment, output: Output) -> None:
         )
         for kind in experiment.types
     ]
-    output.result(title, compact_table(("data type", "rows>", "requests>", "way", ""), rows))
+    output.result(title)
+    if experiment.note:
+        output.result(Text(f"  {printable(experiment.note)}", style="yellow", overflow="fold"))
+    output.result(compact_table(("data type", "rows>", "requests>", "way", ""), rows))
     if experiment.files:
         sizes = "" if experiment.file_bytes is None else f", {size(experiment.file_bytes)}"
         output.result(f"  {counted(experiment.files, 'recording file')}{sizes}")

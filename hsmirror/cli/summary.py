@@ -17,10 +17,10 @@ _MOST_EXPERIMENTS_IN_FULL = 4
 _MOST_PROBLEMS = 20
 
 
-def show_summary(report: RunReport, output: Output, *, archive_bytes: int | None = None) -> None:
+def show_summary(report: RunReport, output: Output) -> None:
     """On stderr; problems even with `-q`, as errors."""
     if output.verbosity >= 0:
-        output.say(*_tables(report, output), Text(_costs(report, archive_bytes), style="dim"))
+        output.say(*_tables(report, output), Text(_costs(report), style="dim"))
     _show_problems(report, output)
     if report.notes:
         notes = [f"note: {printable(note)}" for note in report.notes]
@@ -101,7 +101,7 @@ def _pending(experiment: ExperimentReport) -> str:
     return ", ".join(parts)
 
 
-def _costs(report: RunReport, archive_bytes: int | None) -> str:
+def _costs(report: RunReport) -> str:
     parts = [counted(report.requests, "request")]
     if report.throttled:
         parts.append(f"{number(report.throttled)} refused for the limit")
@@ -109,8 +109,6 @@ def _costs(report: RunReport, archive_bytes: int | None) -> str:
         parts.append(f"{number(report.retried)} repeated")
     parts.append(f"{size(report.received_bytes + report.downloaded_bytes)} received")
     parts.append(duration(report.seconds))
-    if archive_bytes is not None:
-        parts.append(f"the archive has {size(archive_bytes)}")
     return " · ".join(parts)
 
 

@@ -62,7 +62,7 @@ def duration(seconds: float) -> str:
 
 
 def age(iso: str, now: float) -> str:
-    """How long before `now` (epoch seconds) a time in ISO 8601 was: `3 h 05 min ago`; else the text."""
+    """How long before `now` (epoch seconds) a time in ISO 8601 was: `3 h ago`; else the text."""
     try:
         moment = datetime.fromisoformat(iso)
     except ValueError:
@@ -70,7 +70,10 @@ def age(iso: str, now: float) -> str:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     seconds = now - moment.timestamp()
-    return f"{duration(seconds)} ago" if seconds >= 1 else "just now"
+    for unit_seconds, unit in ((86_400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit_seconds:
+            return f"{seconds / unit_seconds:,.0f} {unit} ago"
+    return f"{seconds:.0f} s ago" if seconds >= 1 else "just now"
 
 
 def local_time(iso: str) -> str:

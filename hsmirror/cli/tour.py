@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,15 +38,15 @@ def ways_to_read(archive: Path, data_type: str = "events") -> tuple[Way, ...]:
     return (
         Way(
             "DuckDB",
-            f"FROM read_json('{shards}',\n"
-            "  hive_partitioning = true, union_by_name = true)\n"
-            "SELECT room_id, count(*) GROUP BY room_id;",
+            f"SELECT room_id, count(*) FROM read_json(\n  '{shards}',\n"  # noqa: S608 - a text to read, not run
+            "  hive_partitioning = true, union_by_name = true) GROUP BY room_id;",
         ),
         Way(
             "pandas",
             "import glob, pandas\n"
             f"shards = glob.glob('{shards}')\n"
-            f"{data_type} = pandas.concat(pandas.read_json(shard, lines=True) for shard in shards)",
+            f"{data_type} = pandas.concat(\n"
+            "  pandas.read_json(shard, lines=True) for shard in shards)",
         ),
         Way(
             "R",
@@ -65,7 +64,7 @@ def show_tour(output: Output, root: Path, shown: Path, report: RunReport, checke
         _show_counts(output, experiment)
     output.result("", _ending(report, checked), "")
     _heading(output, f"What is in {printable(shown.as_posix())}/")
-    output.text("\n".join(_tree(root)))
+    output.text("\n".join([*_tree(root), ""]))
     _heading(output, "Read it with what you have")
     for way in ways_to_read(shown):
         output.text("\n".join([f"  # {way.name}", *(f"  {line}" for line in way.code.splitlines()), ""]))
@@ -102,29 +101,20 @@ def _ending(report: RunReport, checked: VerifyReport) -> Text:
 
 
 def _tree(root: Path) -> Iterator[str]:
-    """The top of the archive, and the first entries of each kind of folder below."""
-    top = sorted(entry for entry in root.iterdir() if not entry.name.startswith("."))
-    for entry in top:
-        yield f"  {_name(entry)}"
-        if entry.name.startswith("experiment_id="):
-            yield from _branch(entry, depth=2)
+    """One of each kind of thing in an archive, as far as there is one, and how many more."""
+    yield "  archive.json"
+    yield "  SHA256SUMS      sha256sum -c SHA256SUMS checks every byte without hsmirror"
+    yield "  receipts/       what is held, with its hashes"
+    for experiment in sorted(root.glob("experiment_id=*"))[:1]:
+        yield f"  {printable(experiment.name)}/"
+        yield from (f"    {name}" for name in ("experiment.json",) if (experiment / name).exists())
+        yield from _some(experiment, "data_type=events/*/*.ndjson*", "data_type=*/*/*.ndjson*", "shards")
+        yield from _some(experiment, "files/*/*", "files/*/*", "recording files")
 
 
-def _branch(folder: Path, *, depth: int) -> Iterator[str]:
-    entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_dir(), entry.name))
-    most = {2: 7, 3: 1}.get(depth, 2)
-    indent = "  " * depth
-    for number_, entry in enumerate(entries):
-        if number_ >= most and entry.name != "files":
-            continue
-        yield f"{indent}{_name(entry)}"
-        is_shown = entry.is_dir() and (depth > 2 or entry.name in {"data_type=events", "files"})
-        if is_shown:
-            yield from _branch(entry, depth=depth + 1)
-    hidden = len(entries) - most
-    if hidden > 0:
-        yield f"{indent}… {number(hidden)} more"
-
-
-def _name(entry: Path) -> str:
-    return printable(entry.name) + (os.sep if entry.is_dir() else "")
+def _some(experiment: Path, shown: str, counted_: str, what: str) -> Iterator[str]:
+    for path in sorted(experiment.glob(shown))[:1]:
+        yield f"    {printable(path.relative_to(experiment).as_posix())}"
+    more = sum(1 for _ in experiment.glob(counted_)) - 1
+    if more > 0:
+        yield f"    … {number(more)} more {what}"

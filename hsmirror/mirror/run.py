@@ -20,7 +20,7 @@ from hsmirror.api.envelope import Row
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.lock import exclusive
-from hsmirror.archive.receipts import FORMAT, Marker, Receipts, read_marker, write_marker
+from hsmirror.archive.receipts import FORMAT, Marker, Receipts, instant, read_marker, write_marker
 from hsmirror.archive.shards import Form
 from hsmirror.archive.sums import write_sums
 from hsmirror.clock import Clock, SystemClock, iso_utc
@@ -381,8 +381,12 @@ def _is_in_window(started_at: str, chosen: ExperimentSettings) -> bool:
     """Recording lists take no time range: their files are chosen here. One without a time is in every range."""
     if not started_at:
         return True
-    return (chosen.start_time is None or started_at >= chosen.start_time) and (
-        chosen.end_time is None or started_at < chosen.end_time
+    try:
+        started = instant(started_at)
+    except ValueError:
+        return True
+    return (chosen.start_time is None or started >= instant(chosen.start_time)) and (
+        chosen.end_time is None or started < instant(chosen.end_time)
     )
 
 

@@ -60,7 +60,9 @@ def test_durations_have_two_units_at_the_most(seconds: float, shown: str) -> Non
 
 
 def test_an_age_is_seen_from_now_and_what_is_no_time_is_shown_as_it_is() -> None:
-    assert age("2026-11-22T01:00:03Z", NOW) == "1 h 00 min ago"
+    assert age("2026-11-22T01:00:03Z", NOW) == "60 min ago"
+    assert age("2026-11-19T02:00:03+00:00", NOW) == "3 d ago"
+    assert age("2026-11-22T02:00:01Z", NOW) == "2 s ago"
     assert age("2026-11-22T02:00:03", NOW) == "just now"
     assert age("yesterday\x07", NOW) == "yesterday\\x07"
 

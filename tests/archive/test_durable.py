@@ -1,0 +1,273 @@
+"""Durable writes: old or new at any moment, private by default, and never through a planted link."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from hsmirror.archive.durable import (
+    Modes,
+    Move,
+    append,
+    disk_errors,
+    keep,
+    make_folder,
+    publish,
+    retire,
+    sync_file,
+    sync_folder,
+    write_whole,
+)
+from hsmirror.errors import Exit, StorageError
+
+MODES = Modes()
+SUPERSEDED = Path(".hsmirror/superseded/run")
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "archive"
+    make_folder(folder, folder, MODES)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def permissive_umask() -> Iterator[None]:
+    """So that what is private is so by our doing."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def staged(root: Path, content: bytes) -> Path:
+    path = root / ".hsmirror" / "staging" / "one"
+    make_folder(root, path.parent, MODES)
+    append(path, content, MODES)
+    return path
+
+
+def put(root: Path, name: str, content: bytes) -> None:
+    move = Move(staged(root, content), root / name, root / SUPERSEDED / f"{name}.superseded")
+    publish(root, [move], MODES)
+
+
+# --- publishing ------------------------------------------------------------------------------------------
+def test_a_published_file_is_in_its_place_and_no_longer_staged(root: Path) -> None:
+    put(root, "a/b/part", b"new")
+    assert (root / "a/b/part").read_bytes() == b"new"
+    assert not (root / ".hsmirror/staging/one").exists()
+
+
+def test_the_older_generation_is_kept(root: Path) -> None:
+    put(root, "a/part", b"old")
+    put(root, "a/part", b"new")
+    assert (root / "a/part").read_bytes() == b"new"
+    assert (root / SUPERSEDED / "a/part.superseded").read_bytes() == b"old"
+
+
+def test_the_older_file_stands_until_the_newer_one_takes_its_place(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checked at the moment of the replacement, for which there is no other seam."""
+    put(root, "part", b"old")
+    seen: list[bytes] = []
+    replace = os.replace
+
+    def watched(source: Path, target: Path) -> None:
+        seen.append((root / "part").read_bytes())
+        assert (root / SUPERSEDED / "part.superseded").read_bytes() == b"old"
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    put(root, "part", b"new")
+    assert seen == [b"old"]
+
+
+def test_a_retired_file_leaves_the_tree_and_is_kept(root: Path) -> None:
+    put(root, "part", b"old")
+    superseded = root / SUPERSEDED / "part.superseded"
+    retire(root, root / "part", superseded, MODES)
+    assert not (root / "part").exists()
+    assert superseded.read_bytes() == b"old"
+    retire(root, root / "part", superseded, MODES)
+    assert superseded.read_bytes() == b"old"
+
+
+def test_where_links_cannot_be_made_the_older_file_is_copied_and_as_private(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stands in for SMB and FAT, which have no hard links."""
+    put(root, "part", b"old")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    superseded = root / SUPERSEDED / "part.superseded"
+    keep(root, root / "part", superseded, MODES)
+    assert superseded.read_bytes() == b"old"
+    assert mode_of(superseded) == 0o600
+
+
+def test_a_full_disk_while_the_older_file_is_kept_leaves_it_in_place(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(root, "part", b"old")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(StorageError, match="disk is full"):
+        put(root, "part", b"new")
+    assert (root / "part").read_bytes() == b"old"
+
+
+def test_a_staged_file_that_is_missing_is_a_storage_error(root: Path) -> None:
+    with pytest.raises(StorageError):
+        publish(root, [Move(root / "nowhere", root / "part", root / SUPERSEDED / "part")], MODES)
+
+
+# --- private by default ----------------------------------------------------------------------------------
+def test_fault_63_folders_and_files_are_private_by_default(root: Path) -> None:
+    put(root, "a/part", b"x")
+    write_whole(root, root / "b/SUMS", b"x", MODES)
+    assert {mode_of(root), mode_of(root / "a"), mode_of(root / "b"), mode_of(root / ".hsmirror")} == {0o700}
+    assert {mode_of(root / "a/part"), mode_of(root / "b/SUMS")} == {0o600}
+
+
+def test_fault_63_other_modes_hold_whatever_the_umask(root: Path) -> None:
+    modes = Modes(folder=0o2770, file=0o660)
+    os.umask(0o077)
+    write_whole(root, root / "shared/file", b"x", modes)
+    assert mode_of(root / "shared") == 0o2770
+    assert mode_of(root / "shared/file") == 0o660
+
+
+# --- planted links ---------------------------------------------------------------------------------------
+def test_fault_64_a_link_planted_for_a_folder_is_not_followed(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "b").mkdir(parents=True)
+    (root / "a").symlink_to(outside)
+    for folder in (root / "a", root / "a/b", root / "a/b/c", root / "a/new"):
+        with pytest.raises(StorageError, match="link"):
+            make_folder(root, folder, MODES)
+    assert list(outside.rglob("*")) == [outside / "b"]
+
+
+def test_fault_64_a_link_planted_for_a_file_is_not_written_through(root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"mine")
+    (root / "segment").symlink_to(outside)
+    with pytest.raises(StorageError):
+        append(root / "segment", b"x", MODES)
+    put(root, "segment", b"new")
+    assert outside.read_bytes() == b"mine"
+    assert not (root / "segment").is_symlink()
+
+
+def test_fault_64_a_dangling_link_is_replaced_too(root: Path, tmp_path: Path) -> None:
+    (root / "part").symlink_to(tmp_path / "nowhere")
+    put(root, "part", b"new")
+    assert (root / "part").read_bytes() == b"new"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_fault_64_a_link_to_itself_is_a_storage_error(root: Path) -> None:
+    (root / "loop").symlink_to(root / "loop")
+    with pytest.raises(StorageError):
+        make_folder(root, root / "loop/b", MODES)
+
+
+def test_a_file_that_stands_where_a_folder_belongs_is_a_storage_error(root: Path) -> None:
+    (root / "a").write_bytes(b"")
+    for folder in (root / "a", root / "a/b", root / "a/b/c"):
+        with pytest.raises(StorageError):
+            make_folder(root, folder, MODES)
+
+
+def test_a_folder_that_is_there_already_is_left_as_it_is(root: Path) -> None:
+    make_folder(root, root / "a/b", MODES)
+    (root / "a/b/file").write_bytes(b"x")
+    make_folder(root, root / "a/b", Modes(folder=0o777))
+    assert mode_of(root / "a/b") == 0o700
+
+
+# --- small files -----------------------------------------------------------------------------------------
+def test_a_small_file_is_replaced_in_one_step_and_leaves_nothing_beside_it(root: Path) -> None:
+    for content in (b"one", b"two", b""):
+        write_whole(root, root / "SUMS", content, MODES)
+        assert (root / "SUMS").read_bytes() == content
+    assert [path.name for path in root.iterdir()] == ["SUMS"]
+
+
+def test_fault_47_a_staged_copy_left_by_a_crash_is_no_obstacle(root: Path) -> None:
+    (root / "SUMS.staged").write_bytes(b"half of someth")
+    write_whole(root, root / "SUMS", b"whole", MODES)
+    assert (root / "SUMS").read_bytes() == b"whole"
+
+
+def test_appending_adds_at_the_end(root: Path) -> None:
+    append(root / "log", b"a\n", MODES)
+    append(root / "log", b"b\n", MODES)
+    sync_file(root / "log")
+    sync_folder(root)
+    assert (root / "log").read_bytes() == b"a\nb\n"
+
+
+@contextmanager
+def largest_file(size_bytes: int) -> Iterator[None]:
+    """The system refuses files beyond that size, after writing as much as fits: a real short write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_fault_42_a_short_write_is_noticed(root: Path) -> None:
+    with largest_file(4096), pytest.raises(StorageError, match="files this large"):
+        append(root / "part", bytes(10_000), MODES)
+
+
+def test_fault_40_a_write_that_fails_leaves_the_older_file_and_nothing_beside_it(root: Path) -> None:
+    write_whole(root, root / "SUMS", b"old", MODES)
+    with largest_file(4096), pytest.raises(StorageError):
+        write_whole(root, root / "SUMS", bytes(10_000), MODES)
+    assert {path.name: path.read_bytes() for path in root.iterdir()} == {"SUMS": b"old"}
+
+
+# --- errors ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "quota"),
+        (errno.EROFS, "read-only"),
+        (errno.EACCES, "permission denied"),
+        (errno.EIO, "input/output error"),
+        (errno.EBUSY, os.strerror(errno.EBUSY)),
+    ],
+)
+def test_fault_40_an_error_of_the_disk_says_what_was_being_done_and_what_to_do(number: int, advice: str) -> None:
+    with pytest.raises(StorageError, match=advice) as caught, disk_errors("write the moon"):
+        raise OSError(number, os.strerror(number))
+    assert "cannot write the moon" in str(caught.value)
+    assert caught.value.exit_status is Exit.STORAGE
+
+
+def test_other_errors_pass_the_disk_by() -> None:
+    with pytest.raises(KeyError), disk_errors("look"):
+        raise KeyError("x")
