@@ -12,8 +12,9 @@ RUN python3 -m venv /opt/hsmirror \
 FROM ${BASE}
 COPY --from=builder /opt/hsmirror /opt/hsmirror
 # /state holds the count of requests that runs with one key share. It has to be on a local disk, and is worth
-# a volume of its own only where runs are less than an hour apart. Open to every user: `--user` picks any.
-RUN mkdir /data /state && chown 10001:10001 /data && chmod 0700 /data && chmod 1777 /state
+# a volume of its own only where runs are less than an hour apart. Both are open to every user, since `--user`
+# picks any; the archive itself is made for its owner alone.
+RUN mkdir /data /state && chmod 1777 /data /state
 ENV PATH=/opt/hsmirror/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     XDG_STATE_HOME=/state

@@ -9,6 +9,7 @@ import asyncio
 import math
 import selectors
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -80,6 +81,10 @@ def run_in_virtual_time(main: Callable[[VirtualClock], Awaitable[Result]]) -> Re
 
 class NoOtherRuns:
     """No other run uses the key."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """There is nobody to keep out."""
+        return nullcontext()
 
     def catch_up(self, budget: Budget) -> None:
         """There is nothing to count."""

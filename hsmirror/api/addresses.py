@@ -19,6 +19,11 @@ from hsmirror.model import Secret
 
 _ADDRESS_MEMBER = re.compile(rb'("(?:downloadUrl|url)"\s*:\s*")((?:[^"\\]|\\.)*)(")')
 _QUERY_START = re.compile(rb"\?|\\u003[fF]")
+_ANY_ADDRESS = re.compile(rb'(https?:(?:\\?/){2}[^\s"?]*?)((?:\?|\\u003[fF])[^\s"]*)')
+_SURE_SIGNATURE = re.compile(rb"(?i)x-goog-signature=|x-amz-signature=|[?&]signature=|key-pair-id=")
+SIGNATURE_MARKS = (b"ignature=", b"Key-Pair-Id", b"token=", b"sig=")
+"""A text with none of these holds no signed address: a quick look before a slow one."""
+
 _SIGNATURE = re.compile(rb"(?i)x-goog-signature|x-amz-signature|[?&]signature=|[?&]sig=|[?&]token=|key-pair-id")
 
 
@@ -125,14 +130,21 @@ def _policy_expiry(policy: str) -> float | None:
 
 
 def without_signatures(row: bytes, *, always: bool) -> bytes:
-    """The row with the query strings cut off its `downloadUrl` and `url` members, at any depth.
+    """The JSON text with the query strings of signed addresses cut off.
 
-    `always` is for recordings, whose addresses are signed by definition; elsewhere only a query that holds a
-    signature goes, since any other is part of what the participants saw. All other bytes stay as they are.
+    `always` is for recordings, whose `downloadUrl` and `url` are signed by definition; elsewhere, and in any
+    other member, only a query that holds a signature goes, since any other is part of what the participants
+    saw. All other bytes stay as they are.
     """
-    if b"rl" not in row:
-        return row
-    return _ADDRESS_MEMBER.sub(lambda match: _cut_query(match, always=always), row)
+    if b"rl" in row:
+        row = _ADDRESS_MEMBER.sub(lambda match: _cut_query(match, always=always), row)
+    if any(mark in row for mark in SIGNATURE_MARKS):
+        row = _ANY_ADDRESS.sub(_cut_signed_query, row)
+    return row
+
+
+def _cut_signed_query(match: re.Match[bytes]) -> bytes:
+    return match[1] if _SURE_SIGNATURE.search(match[2]) else match[0]
 
 
 def _cut_query(match: re.Match[bytes], *, always: bool) -> bytes:

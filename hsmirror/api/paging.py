@@ -31,6 +31,7 @@ class Claims:
     """What the pages of one pass said, for the proof of completeness."""
 
     rows: int
+    pages: int
     first_total: int | None
     last_total: int | None
     total_moved: bool
@@ -61,6 +62,7 @@ class Cursor:
         self._totals: list[int] = []
         self._seen: dict[int, int] = {}  # fingerprint of a page → its offset
         self._seen_ids: set[int] = set()
+        self._pages = 0
         self._repeats = 0
         self._rechecks: dict[int, int] = {}
         self._total_moved = False
@@ -84,6 +86,7 @@ class Cursor:
         total = self.total
         return Claims(
             rows=self.rows,
+            pages=self._pages,
             first_total=self._totals[0] if self._totals else None,
             last_total=total,
             total_moved=self._total_moved,
@@ -112,6 +115,7 @@ class Cursor:
             CorruptError: the server repeats a page, or hands out rows without end.
         """
         self._outstanding.remove(ask)
+        self._pages += 1
         self._note_total(page.pagination.total)
         count = len(page.rows)
         if count and self._is_repeat(ask, page):
@@ -274,7 +278,8 @@ class Cursor:
         if self.total is not None or not self._rows_have_ids or len(self._seen_ids) > _MOST_IDS_KEPT:
             return
         before = len(self._seen_ids)
-        self._seen_ids.update(map(hash, zip(kept.rooms, kept.ids, strict=True)))
+        for room, row_id, row in zip(kept.rooms, kept.ids, kept.rows, strict=True):
+            self._seen_ids.add(hash((room, row_id) if row_id is not None else bytes(row)))
         if kept.rows and len(self._seen_ids) == before:
             self._note_repeat(0, ask.offset)
 

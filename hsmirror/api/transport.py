@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urljoin, urlsplit
@@ -92,16 +93,49 @@ class FileStream:
             TransientError: the connection broke, or the body ended before its announced length.
         """
         gathered: list[bytes] = []
-        count = 0
-        with _translated(self._label):
-            async for chunk in self._response.content.iter_any():
-                gathered.append(chunk)
-                count += len(chunk)
-                if count >= size_bytes:
-                    yield b"".join(gathered)
-                    gathered, count = [], 0
+        size = 0
+        failure: Exception | None = None
+        speed = _Speed()
+        while failure is None:
+            try:
+                with speed.waiting():
+                    chunk = await self._response.content.readany()
+                speed.received(len(chunk))
+            except (aiohttp.ClientError, OSError, TimedOutError) as error:
+                failure = error  # what came before it is still good
+                break
+            if not chunk:
+                break
+            gathered.append(chunk)
+            size += len(chunk)
+            if size >= size_bytes:
+                yield b"".join(gathered)
+                gathered, size = [], 0
         if gathered:
             yield b"".join(gathered)
+        if failure is not None:
+            with _translated(self._label):
+                raise failure
+
+
+class _Speed:
+    """Notices a sender that gives next to nothing, by the time spent waiting for it alone."""
+
+    def __init__(self) -> None:
+        self._waited_seconds = 0.0
+        self._bytes = 0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self._waited_seconds += time.monotonic() - started
+
+    def received(self, count: int) -> None:
+        self._bytes += count
+        is_slow = self._bytes < self._waited_seconds * _SLOWEST_BYTES_PER_SECOND
+        if self._waited_seconds > _SPEED_GRACE_SECONDS and is_slow:
+            raise TimedOutError("less than 1 KiB a second comes")
 
 
 class Transport:
@@ -196,17 +230,19 @@ class Transport:
         return URL(target, encoded=True)
 
     async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
-        started = self._clock.monotonic()
         chunks: list[bytes] = []
         size = 0
-        async for chunk in response.content.iter_any():
+        speed = _Speed()
+        while True:
+            with speed.waiting():
+                chunk = await response.content.readany()
+            if not chunk:
+                break
+            speed.received(len(chunk))
             chunks.append(chunk)
             size += len(chunk)
             if size > LARGEST_BODY_BYTES:
                 raise CorruptError(f"an answer is larger than {LARGEST_BODY_BYTES >> 20} MiB")
-            waited = self._clock.monotonic() - started
-            if waited > _SPEED_GRACE_SECONDS and size < waited * _SLOWEST_BYTES_PER_SECOND:
-                raise TimedOutError("the API sends less than 1 KiB a second")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _answer(self, response: aiohttp.ClientResponse, body: bytes) -> Answer:

@@ -161,10 +161,15 @@ def retire(root: Path, current: Path, superseded: Path, modes: Modes) -> None:
     sync_folder(current.parent)
 
 
+def staged_beside(final: Path) -> Path:
+    """Where a small file's next content lies before it takes its place."""
+    return final.with_name(f"{final.name}.staged")
+
+
 def write_whole(root: Path, final: Path, content: bytes, modes: Modes) -> None:
     """A small file, replaced in one step: its old content or its new, after any crash."""
     make_folder(root, final.parent, modes)
-    staged = final.with_name(f"{final.name}.staged")
+    staged = staged_beside(final)
     with disk_errors(f"write {final}"):
         staged.unlink(missing_ok=True)
     try:

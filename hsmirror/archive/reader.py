@@ -63,7 +63,8 @@ class Archive:
     def intended(self) -> dict[str, str | None]:
         """By path, the hash that a run which is under way, or has died, was about to leave there."""
         return {
-            receipt.receipt.path: receipt.receipt.sha256
-            for receipt in self.receipts
-            if isinstance(receipt, IntentReceipt)
+            receipt.path: receipt.sha256
+            for intent in self.receipts
+            if isinstance(intent, IntentReceipt)
+            for receipt in intent.receipts
         }

@@ -169,16 +169,18 @@ class AbsenceReceipt(
 class IntentReceipt(
     msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="intent"
 ):
-    """Written before a file takes the place of another: should the run die in between, either is right.
+    """What a commit is about to do, written before it does so: should the run die, the next one finishes it.
 
-    `receipt` is the one that counts if the file on disk has its hash.
+    `staged` are where the files of the first of `receipts` lie, below the staging folder; those that follow
+    say that a file is retired. It is done with as soon as the last of them has been appended for itself.
     """
 
-    receipt: ShardReceipt | FileReceipt | DocumentReceipt
+    receipts: tuple[ShardReceipt | FileReceipt | DocumentReceipt, ...]
+    staged: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
-        return f"intent {self.receipt.key}"
+        return f"intent {self.receipts[-1].key}"
 
 
 Receipt: TypeAlias = (
@@ -244,6 +246,10 @@ class Receipts:
             durable.sync_folder(self._segment.parent)
         for receipt in receipts:
             self._keep(receipt)
+
+    def drop(self, key: str) -> None:
+        """Forget an intent that came to nothing, for this run; a later one will, too."""
+        self._by_key.pop(key, None)
 
     def merge(self) -> None:
         """Write all receipts that count into one segment, where there have come to be many."""

@@ -8,6 +8,7 @@ every gzip reader reads members one after another as one stream.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import IO, Any, cast
 from isal import igzip, isal_zlib
 
 from hsmirror.archive import durable
-from hsmirror.errors import ConfigurationError, StorageError
+from hsmirror.errors import ConfigurationError, DamagedError, StorageError
 
 PIECE_BYTES = 1 << 20
 
@@ -203,11 +204,18 @@ def read_rows(path: Path) -> Iterator[bytes]:
     """The rows of a shard, each without its line break; by the name's ending, staged names included.
 
     Raises:
-        StorageError: cannot be read, or is not what its name says.
+        DamagedError: cannot be read, or is not what its name says.
     """
-    with durable.disk_errors(f"read {path}"), _open(path) as stream:
-        for line in stream:
-            yield line.rstrip(b"\n")
+    try:
+        with _open(path) as stream:
+            for line in stream:
+                yield line.rstrip(b"\n")
+    except (OSError, EOFError, zlib.error) as error:
+        raise DamagedError(f"{path} is damaged ({type(error).__name__})") from error
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "zstandard":  # zstandard may be missing
+            raise
+        raise DamagedError(f"{path} is damaged ({type(error).__name__})") from error
 
 
 def _open(path: Path) -> IO[bytes]:

@@ -28,7 +28,7 @@ class FreshAddresses:
     def __init__(self, context: Context, *, loopback_allowed: bool) -> None:
         self._context = context
         self._loopback_allowed = loopback_allowed
-        self._known: dict[str, tuple[SignedAddress, AddressLife]] = {}
+        self._known: dict[tuple[str, str], tuple[SignedAddress, AddressLife]] = {}
         self._listings: dict[tuple[str, str | None], anyio.Event] = {}
 
     async def fresh(self, recording: Recording) -> SignedAddress:
@@ -43,10 +43,10 @@ class FreshAddresses:
         listing = (recording.experiment, recording.room)
         while (under_way := self._listings.get(listing)) is not None:
             await under_way.wait()
-        known = self._known.pop(recording.path(), None)
+        known = self._known.pop((recording.path(), recording.source), None)
         if known is None or self._is_stale(known[1], recording):
             await self._list(listing)
-            known = self._known.pop(recording.path(), None)
+            known = self._known.pop((recording.path(), recording.source), None)
         if known is None:
             raise NotFoundError("its row is no longer listed, or has no address any more")
         return known[0]
@@ -97,7 +97,7 @@ class FreshAddresses:
             )
             if recording is not None and recording.address is not None:
                 life = AddressLife(now, recording.address.expires_at)
-                self._known[recording.path()] = (recording.address, life)
+                self._known[recording.path(), recording.source] = (recording.address, life)
 
 
 class _AddressSink:

@@ -14,14 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from hsmirror.clock import Clock
 from hsmirror.model import Secret
 from hsmirror.pace.budget import HOUR_SECONDS, Budget
 
 _LARGEST_BYTES = 1 << 20
-_STALE_SECONDS = 2 * HOUR_SECONDS
+_STALE_SECONDS = 24 * HOUR_SECONDS
+_LONGEST_LOCK_SECONDS = 0.5
 
 
 class UnsharedBudget:
@@ -62,13 +63,23 @@ class BudgetFile:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Between catching up and sending no other run may come in; held for microseconds."""
-        with self._lock:
+        """Between catching up and sending no other run may come in; held for microseconds.
+
+        A run that was stopped while it held it does not stop the others: they go on without.
+        """
+        with suppress(Timeout, OSError):
+            self._lock.acquire(timeout=_LONGEST_LOCK_SECONDS)
+        try:
             yield
+        finally:
+            self._lock.release()
 
     def catch_up(self, budget: Budget) -> None:
         """Count what other runs have sent since the last call."""
-        size = os.fstat(self._file).st_size
+        try:
+            size = os.fstat(self._file).st_size
+        except OSError:
+            return
         if size < self._read_up_to:
             self._read_up_to = 0  # it was shortened: what is counted twice only makes us careful
         if size == self._read_up_to:
@@ -87,7 +98,8 @@ class BudgetFile:
 
     def sent(self, endpoint: str) -> None:
         """Let the others know of a request."""
-        os.write(self._file, f"{self._clock.epoch():.3f} {self._run} {endpoint}\n".encode())
+        with suppress(OSError):  # a full disk: the others will notice by the server's 429s
+            os.write(self._file, f"{self._clock.epoch():.3f} {self._run} {endpoint}\n".encode())
 
     def _shorten(self) -> None:
         size = os.fstat(self._file).st_size

@@ -20,7 +20,6 @@ import anyio.to_thread
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import FileLike, IntentReceipt, Receipt, Receipts, ShardReceipt
-from hsmirror.errors import HsmirrorError
 
 _SYNCS_AT_ONCE = 8
 """Syncs of small files wait for the same journal commit when they are asked for together."""
@@ -36,13 +35,23 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What belongs together: files to put in place, files to retire (by the receipts that say so), and
-    receipts for what has no file.
+    """What belongs together, all of it or nothing: files to put in place, files to retire (by the receipts
+    that say so), and receipts for what has no file.
     """
 
     placements: Sequence[Placement] = ()
     retired: Sequence[ShardReceipt] = ()
     receipts: Sequence[Receipt] = ()
+
+    @property
+    def all_receipts(self) -> list[Receipt]:
+        return [*(placement.receipt for placement in self.placements), *self.retired, *self.receipts]
+
+
+@dataclass(slots=True)
+class _Waiting:
+    commits: Sequence[Commit]
+    is_done: bool = False
 
 
 class Committer:
@@ -53,72 +62,76 @@ class Committer:
         self._receipts = receipts
         self._modes = modes
         self._run_id = run_id
-        self._gathered: list[tuple[Commit, anyio.Event]] = []
-        self._is_committing = False
-        self._failure: HsmirrorError | None = None
+        self._gathered: list[_Waiting] = []
+        self._group_done: anyio.Event | None = None
+        self._failure: BaseException | None = None
         self.published_files = 0
         self.published_bytes = 0
 
     def __repr__(self) -> str:
         return f"<Committer published={self.published_files} gathered={len(self._gathered)}>"
 
-    async def commit(self, commit: Commit) -> None:
-        """Carry out a commit; returns when its receipts are on disk.
+    async def commit(self, *commits: Commit) -> None:
+        """Carry out commits; returns when their receipts are on disk.
 
         Raises:
-            StorageError: the disk refused; nothing of this commit has a receipt.
+            StorageError: the disk refused; what has no receipt is nobody's, and is done again next time.
         """
-        done = anyio.Event()
-        self._gathered.append((commit, done))
-        if not self._is_committing:
-            self._is_committing = True
-            try:
-                # What is being put in place is finished even if the run is told to stop.
-                with anyio.CancelScope(shield=True):
-                    await self._commit_all()
-            finally:
-                self._is_committing = False
-        await done.wait()
+        if not commits:
+            return
+        waiting = _Waiting(commits)
+        self._gathered.append(waiting)
+        while not waiting.is_done:
+            if self._group_done is not None:
+                await self._group_done.wait()
+                continue
+            # What is being put in place is finished even if the run is told to stop.
+            with anyio.CancelScope(shield=True):
+                await self._commit_group()
         if self._failure is not None:
             raise self._failure
 
-    async def _commit_all(self) -> None:
-        while self._gathered:
-            group, self._gathered = self._gathered, []
-            try:
-                if self._failure is None:
-                    await anyio.to_thread.run_sync(self._carry_out, [commit for commit, _ in group])
-            except HsmirrorError as error:
-                self._failure = error
-            finally:
-                for _, done in group:
-                    done.set()
+    async def _commit_group(self) -> None:
+        group, self._gathered = self._gathered, []
+        done = self._group_done = anyio.Event()
+        try:
+            if self._failure is None:
+                commits = [commit for waiting in group for commit in waiting.commits]
+                await anyio.to_thread.run_sync(self._carry_out, commits)
+        except BaseException as error:  # noqa: BLE001  # each who waits raises it; nothing is published any more
+            self._failure = error
+        finally:
+            for waiting in group:
+                waiting.is_done = True
+            self._group_done = None
+            done.set()
 
     def _carry_out(self, group: Sequence[Commit]) -> None:
         placements = [placement for commit in group for placement in commit.placements]
-        self._sync([placement.staged for placement in placements])
-        moves = [self._move(placement) for placement in placements]
-        replaced = [
-            placement.receipt
-            for placement, move in zip(placements, moves, strict=True)
-            if self._receipts.get(placement.receipt.key) is not None and move.final.exists()
-        ]
         retired = [receipt for commit in group for receipt in commit.retired]
-        self._receipts.append([IntentReceipt(receipt=receipt) for receipt in (*replaced, *retired)])
-        durable.publish(self._layout.root, moves, self._modes)
-        for receipt in retired:
-            final = self._layout.absolute(receipt.path)
-            superseded = self._layout.superseded_path(self._run_id, receipt.path)
-            durable.retire(self._layout.root, final, superseded, self._modes)
-        self._receipts.append(
-            [
-                *(placement.receipt for placement in placements),
-                *retired,
-                *(receipt for commit in group for receipt in commit.receipts),
-            ]
-        )
+        with durable.disk_errors(f"commit to {self._layout.root}"):
+            self._sync([placement.staged for placement in placements])
+            self._receipts.append([intent for commit in group if (intent := self._intent(commit))])
+            moves = [self._move(placement) for placement in placements]
+            durable.publish(self._layout.root, moves, self._modes)
+            for receipt in retired:
+                final = self._layout.absolute(receipt.path)
+                superseded = self._layout.superseded_path(self._run_id, receipt.path)
+                durable.retire(self._layout.root, final, superseded, self._modes)
+            self._receipts.append([receipt for commit in group for receipt in commit.all_receipts])
         self.published_files += len(placements)
         self.published_bytes += sum(placement.receipt.size_bytes for placement in placements)
+
+    def _intent(self, commit: Commit) -> IntentReceipt | None:
+        """What a commit is about to do, where half of it would be worse than nothing."""
+        replaces = any(self._receipts.get(placement.receipt.key) for placement in commit.placements)
+        if not (replaces or commit.retired or len(commit.placements) > 1):
+            return None
+        staging = self._layout.staging
+        return IntentReceipt(
+            receipts=tuple(receipt for receipt in commit.all_receipts if isinstance(receipt, FileLike)),
+            staged=tuple(placement.staged.relative_to(staging).as_posix() for placement in commit.placements),
+        )
 
     def _sync(self, paths: Sequence[Path]) -> None:
         if len(paths) < 2:
@@ -137,25 +150,46 @@ class Committer:
         )
 
 
-def recover(layout: Layout, receipts: Receipts) -> list[str]:
-    """Finish what a run that died has left: intents confirmed or dropped, its staging cleared.
+def recover(layout: Layout, receipts: Receipts, modes: durable.Modes, run_id: str) -> list[str]:
+    """Finish what a run that died has left: its intents carried out, its staging cleared.
 
-    Returns the paths whose replacement it had made and that are now confirmed.
+    All files of an intent were synced before it was written, so that each is either in its place already or
+    still in staging. Gives the paths that are now receipted.
     """
-    confirmed: list[FileLike] = []
-    for receipt in list(receipts):
-        if not isinstance(receipt, IntentReceipt):
-            continue
-        path = layout.absolute(receipt.receipt.path)
-        found = file_sha256(path) if path.is_file() else None
-        if found == receipt.receipt.sha256:
-            confirmed.append(receipt.receipt)
-    receipts.append(confirmed)
+    finished: list[str] = []
+    for intent in [receipt for receipt in receipts if isinstance(receipt, IntentReceipt)]:
+        if _finish(layout, intent, modes, run_id):
+            receipts.append(list(intent.receipts))
+            finished += [receipt.path for receipt in intent.receipts]
+        else:
+            receipts.drop(intent.key)
     if layout.staging.is_dir():
         for leftover in layout.staging.iterdir():
             if leftover != layout.partial_files:
                 durable.clear_folder(leftover)
-    return [receipt.path for receipt in confirmed]
+    return finished
+
+
+def _finish(layout: Layout, intent: IntentReceipt, modes: durable.Modes, run_id: str) -> bool:
+    """Carry out an intent, from wherever it was left; False where its files are no longer to be had."""
+    moves: list[durable.Move] = []
+    for receipt, staged_name in zip(intent.receipts, intent.staged, strict=False):
+        final, staged = layout.absolute(receipt.path), layout.staging / staged_name
+        if _has_hash(final, receipt.sha256):
+            continue
+        if not _has_hash(staged, receipt.sha256):
+            return False
+        moves.append(durable.Move(staged, final, layout.superseded_path(run_id, receipt.path)))
+    durable.publish(layout.root, moves, modes)
+    for receipt in intent.receipts[len(intent.staged) :]:
+        if receipt.sha256 is None:
+            superseded = layout.superseded_path(run_id, receipt.path)
+            durable.retire(layout.root, layout.absolute(receipt.path), superseded, modes)
+    return True
+
+
+def _has_hash(path: Path, sha256: str | None) -> bool:
+    return path.is_file() and file_sha256(path) == sha256
 
 
 def file_sha256(path: Path) -> str:

@@ -37,6 +37,9 @@ from hsmirror.model import DataType, ListKey, Scope, Window
 
 _TIMELINE_MEMBERS = ("timeline", "variableNames", "matrixColumns", "droppedWrites", "mode")
 
+_ROOMS_SETTLED_AT_ONCE = 128
+"""In one go of a worker thread, which cannot be interrupted."""
+
 _ROOMS_ASKED_BEFORE_ABSENT = 3
 """Newer endpoints by room: if the first rooms have none of it, the server is taken to lack it."""
 
@@ -49,6 +52,10 @@ class Rooms(Protocol):
 
     async def known(self, asking: DataType) -> list[str]:
         """All rooms; waits for the types that may still name some. `asking` itself will name no more."""
+
+    @property
+    def doubt(self) -> str:
+        """Why there may be more rooms than are known; empty where there is no reason to think so."""
 
     async def participants(self) -> dict[str, list[str]]:
         """The wanted participants by each room that they may have been in."""
@@ -84,9 +91,8 @@ class TypeMirror:
         self._concurrent_lists = concurrent_lists
         self._on_recordings = on_recordings
         self._window = narrowed(data_type, wanted.window)
-        self._rows = 0  # held afterwards
+        self._held_rows: dict[str | None, int] = {}  # by room, afterwards
         self._rows_read = 0
-        self._room_count = 0
         self._changed_shards = 0
         self._total: int | None = None
         self._reasons: dict[str, None] = {}  # why it is not complete
@@ -138,6 +144,7 @@ class TypeMirror:
                 [[self._key(Scope.ROOM, room, room)] for room in rooms],
                 may_be_absent=not self._type.documented,
             )
+            self._doubt_rooms()
         else:
             try:
                 await self._read_experiment(must_tell_rooms=Scope.ROOM in self._type.scopes)
@@ -162,6 +169,10 @@ class TypeMirror:
             return []
         return [room for room in await self._rooms.known(self._type) if room not in found.parts]
 
+    def _doubt_rooms(self) -> None:
+        if self._rooms.doubt and not self._wanted.rooms:
+            self._fail(f"there may be rooms that are not known: {self._rooms.doubt}")
+
     async def _read_untold(self, total: int | None) -> Way:
         """Rows that name no room: room by room, and at experiment scope only for what no room has."""
         rooms = await self._rooms.known(self._type)
@@ -170,7 +181,8 @@ class TypeMirror:
             return Way.EXPERIMENT
         self._total = total
         await self._read_each([[self._key(Scope.ROOM, room, room)] for room in rooms])
-        if not self._reasons and total is not None and self._rows_read < total:
+        self._doubt_rooms()
+        if not self._reasons and (total is None or self._rows_read < total):
             await self._read_roomless(rooms)
         return Way.ROOMS
 
@@ -273,15 +285,19 @@ class TypeMirror:
             identity=identity_of(self._type),
         )
 
-        def settle_all() -> list[Settled]:
-            return [settle(self._shelf(room), found.parts.get(room, ())) for room in rooms]
+        def settle_some(some: Sequence[str | None]) -> list[Settled]:
+            return [settle(self._shelf(room), found.parts.get(room, ())) for room in some]
 
-        settled = await anyio.to_thread.run_sync(settle_all)
-        await self._context.committer.commit(joined([each.commit for each in settled if each.commit]))
+        waiting = iter(rooms)
+        while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
+            settled = await anyio.to_thread.run_sync(settle_some, some)
+            await self._context.committer.commit(*[each.commit for each in settled if each.commit])
+            for room, each in zip(some, settled, strict=True):
+                self._held_rows[room] = each.rows
+                self._changed_shards += each.changed_shards
+                if each.note:
+                    self._context.tally.note(f"{self._what}: {each.note}")
         self._rows_read += found.rows
-        self._rows += sum(each.rows for each in settled)
-        self._room_count += sum(1 for each in settled if each.rows)
-        self._changed_shards += sum(each.changed_shards for each in settled)
         if not found.is_proven:
             self._fail(found.note)
         elif found.note:
@@ -296,7 +312,7 @@ class TypeMirror:
             experiment=self._wanted.experiment,
             data_type=self._type.name,
             way=way,
-            rows=self._rows,
+            rows=sum(self._held_rows.values()),
             total=self._total,
             is_complete=not self._reasons,
             why=self._why,
@@ -310,8 +326,8 @@ class TypeMirror:
     def _report(self) -> TypeReport:
         return TypeReport(
             self._type.name,
-            rows=self._rows,
-            rooms=self._room_count,
+            rows=sum(self._held_rows.values()),
+            rooms=sum(1 for rows in self._held_rows.values() if rows),
             is_complete=not self._reasons,
             changed_shards=self._changed_shards,
             why=self._why,
@@ -365,12 +381,3 @@ class TypeMirror:
     @staticmethod
     def _participant_of(key: ListKey) -> str | None:
         return key.scope_id if key.scope is Scope.PARTICIPANT else None
-
-
-def joined(commits: Sequence[Commit]) -> Commit:
-    """Several commits as one."""
-    return Commit(
-        placements=[placement for commit in commits for placement in commit.placements],
-        retired=[receipt for commit in commits for receipt in commit.retired],
-        receipts=[receipt for commit in commits for receipt in commit.receipts],
-    )

@@ -6,6 +6,7 @@ import hashlib
 
 import anyio.to_thread
 
+from hsmirror.api.addresses import without_signatures
 from hsmirror.archive import durable
 from hsmirror.archive.receipts import DocumentReceipt
 from hsmirror.mirror.commit import Commit, Placement
@@ -14,7 +15,7 @@ from hsmirror.mirror.context import Context
 
 async def document_commit(context: Context, experiment: str, path: str, document: bytes) -> Commit | None:
     """The commit that puts a document at `path`; None where the same is held already."""
-    content = document + b"\n"
+    content = without_signatures(document, always=False) + b"\n"
     sha256 = hashlib.sha256(content).hexdigest()
     held = context.receipts.document(path)
     if held is not None and held.sha256 == sha256:

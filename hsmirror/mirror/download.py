@@ -288,6 +288,8 @@ class Downloader:
                 job.failures = 0 if partial.size_bytes > resumed_from else job.failures
                 raise
             finally:
+                with anyio.CancelScope(shield=True):
+                    await anyio.to_thread.run_sync(partial.keep)
                 self._measure(received, started)
                 self._bytes_done -= partial.size_bytes
                 job.fruitless = 0 if partial.size_bytes > resumed_from else job.fruitless
@@ -316,7 +318,7 @@ class Downloader:
         changed = stream.status == 412 or (
             stream.status == 206 and note is not None and note.total_bytes not in {None, total}
         )
-        if changed or (stream.status == 416 and total not in {None, partial.size_bytes}):
+        if changed or (stream.status == 416 and total != partial.size_bytes):
             await anyio.to_thread.run_sync(partial.restart)
             raise TransientError(f"{recording} changed at its storage host while it was fetched")
         if stream.status == 200 and partial.size_bytes:
@@ -324,7 +326,12 @@ class Downloader:
         hashes = stream.hashes or (note.hashes if note and note.etag == stream.etag else stream.hashes)
         if stream.status in {200, 206}:
             fresh_note = PartialNote(
-                recording.source, stream.etag, total, hashes.md5, hashes.crc32c, hashes.sha256
+                recording.source,
+                stream.etag,
+                total,
+                md5=hashes.md5,
+                crc32c=hashes.crc32c,
+                sha256=hashes.sha256,
             )
             await anyio.to_thread.run_sync(partial.describe, fresh_note)
         await anyio.to_thread.run_sync(partial.expect, hashes)

@@ -9,7 +9,14 @@ import anyio
 from hsmirror.api.data_types import DATA_TYPES, SESSIONS
 from hsmirror.api.envelope import Page, first_element, parse_document
 from hsmirror.archive.layout import document_path
-from hsmirror.errors import ForbiddenError, KeyRefusedError, NotFoundError, UpstreamError
+from hsmirror.archive.receipts import ShardReceipt
+from hsmirror.errors import (
+    BudgetExhaustedError,
+    ForbiddenError,
+    KeyRefusedError,
+    NotFoundError,
+    UpstreamError,
+)
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.data_type import TypeMirror, Wanted
 from hsmirror.mirror.documents import document_commit
@@ -47,7 +54,7 @@ class ExperimentMirror:
         self._rooms = _Rooms(context, wanted, types)
         self._name = ""
         self._is_defined: bool | None = None
-        self._absence = ("", "")
+        self._absence: tuple[str, str] | None = None
 
     async def define(self) -> None:
         """Read the experiment's definition: the first request, which also shows whether the key is good.
@@ -57,11 +64,12 @@ class ExperimentMirror:
         """
         if self._is_defined is not None:
             return
-        self._is_defined = False
+        is_defined = True
         for suffix, name in _DEFINITIONS:
             if not await self._read_document(f"experiments/{{}}{suffix}", name) and not suffix:
-                return
-        self._is_defined = True
+                is_defined = False
+                break
+        self._is_defined = is_defined
 
     async def mirror(self) -> ExperimentReport:
         """Read, write and commit all that is wanted of it.
@@ -92,6 +100,8 @@ class ExperimentMirror:
             try:
                 if (report := await mirror.run()) is not None:
                     reports[data_type.name] = report
+                    if data_type is _ROOMS and not report.is_complete:
+                        self._rooms.doubt = report.why
             finally:
                 self._rooms.told(data_type)
 
@@ -122,6 +132,11 @@ class ExperimentMirror:
             else:
                 await self._context.committer.commit(self._context.absences.commit(what, str(error)))
             return False
+        except (KeyRefusedError, BudgetExhaustedError):
+            raise
+        except UpstreamError as error:
+            self._context.tally.problems.append(Problem(f"{name}: {error}; run again", experiment=experiment))
+            return True  # that it could not be read says nothing against the experiment
         # The row itself: a list of one, as recorded, or an object.
         if isinstance(data, list):
             data, document = (data[0], first_element(document)) if data else ({}, b"{}")
@@ -145,7 +160,8 @@ class ExperimentMirror:
             return False
         except ForbiddenError:
             pass  # that is for the data types to report
-        await self._context.committer.commit(self._context.absences.commit(*self._absence))
+        if self._absence is not None:
+            await self._context.committer.commit(self._context.absences.commit(*self._absence))
         return True
 
     def _unknown(self) -> ExperimentReport:
@@ -176,6 +192,9 @@ class _Rooms:
         self._rooms_told = anyio.Event()
         self._is_listing = False
         self._is_known = anyio.Event()
+        self._people: dict[str, list[str]] | None = None
+        self._people_lock = anyio.Lock()
+        self.doubt = ""
 
     def __len__(self) -> int:
         return len(self._named)
@@ -197,11 +216,31 @@ class _Rooms:
     async def known(self, asking: DataType) -> list[str]:
         self.told(asking)
         listed = await self._catalogue()
-        if listed is None or len(listed) >= MOST_ROOMS_LISTED:
+        if not listed or len(listed) >= MOST_ROOMS_LISTED:
             await self._all_told.wait()
+        if not listed:
+            self._name_held_rooms(is_listed=listed is not None)
         return list(self._named)
 
+    def _name_held_rooms(self, *, is_listed: bool) -> None:
+        """Where the server does not tell the rooms, those that are held are asked for, too."""
+        held = {
+            receipt.room
+            for receipt in self._context.receipts
+            if isinstance(receipt, ShardReceipt) and receipt.experiment == self._wanted.experiment
+        }
+        new = [room for room in held if room is not None and room not in self._named]
+        self._named.update(dict.fromkeys(sorted(new)))
+        if is_listed and new:
+            self.doubt = f"the server lists no rooms, where {len(new)} are held"
+
     async def participants(self) -> dict[str, list[str]]:
+        async with self._people_lock:  # one list for all data types
+            if self._people is None:
+                self._people = await self._find_participants()
+        return self._people
+
+    async def _find_participants(self) -> dict[str, list[str]]:
         wanted = set(self._wanted.participants)
         if self._wanted.rooms:
             return {room: sorted(wanted) for room in self._wanted.rooms}

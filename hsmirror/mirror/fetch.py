@@ -226,6 +226,7 @@ class Fetcher:
         self._retried = 0
         self._received_bytes = 0
         self._throttles_in_a_row = 0
+        self._last_throttled_at = float("-inf")
         self.skew_seconds = 0.0
 
     def __repr__(self) -> str:
@@ -268,8 +269,6 @@ class Fetcher:
                     raise
                 failure: UpstreamError = error
             policy = _policy(failure)
-            if isinstance(failure, ThrottledError):
-                self._rest(request.endpoint, failure)
             failures[policy] = failures.get(policy, 0) + 1
             delay = policy.delay_seconds(failures[policy], self._random)
             if delay is None:
@@ -280,9 +279,13 @@ class Fetcher:
 
     async def _once(self, request: Request) -> bytes:
         await self._gate.enter(request.endpoint, request.urgency)
+        sent_at = self._clock.monotonic()
         try:
             self._requests += 1
             answer = await self._wire.get(request.path, request.params, timeout_seconds=request.timeout_seconds)
+        except ThrottledError as error:
+            self._rest(request.endpoint, error, sent_at)
+            raise
         finally:
             self._gate.leave(request.endpoint)
         self._throttles_in_a_row = 0
@@ -293,10 +296,15 @@ class Fetcher:
             self._budget.server_says_left(answer.remaining, self._clock.monotonic())
         return answer.body
 
-    def _rest(self, endpoint: str, error: ThrottledError) -> None:
-        """After a 429: nothing goes for as long as the server asks; where it does not say, longer each time."""
+    def _rest(self, endpoint: str, error: ThrottledError, sent_at: float) -> None:
+        """After a 429: nothing goes for as long as the server asks; where it does not say, longer each time.
+
+        Requests that were under way together are refused together: that is one time.
+        """
         self._throttled += 1
-        self._throttles_in_a_row += 1
+        if sent_at >= self._last_throttled_at:
+            self._throttles_in_a_row += 1
+        self._last_throttled_at = self._clock.monotonic()
         pause = error.retry_after_seconds
         if pause is None:
             failures = min(self._throttles_in_a_row, THROTTLES.attempts - 1)

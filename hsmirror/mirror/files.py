@@ -7,6 +7,7 @@ is a part of, so that a later run goes on from its last byte.
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Protocol
 
 import google_crc32c
@@ -18,6 +19,7 @@ from hsmirror.archive.layout import Layout
 from hsmirror.errors import CorruptError
 
 _READ_BYTES = 4 << 20
+_SYNC_BYTES = 64 << 20
 
 
 class _Hash(Protocol):
@@ -31,6 +33,8 @@ class PartialNote(msgspec.Struct, frozen=True):
     source: str
     etag: str | None
     total_bytes: int | None
+    synced_bytes: int = 0
+    """Up to here the part has reached the disk; what lies beyond a power loss may have taken."""
     md5: bytes | None = None
     crc32c: bytes | None = None
     sha256: bytes | None = None
@@ -51,6 +55,7 @@ class PartialFile:
         self.path = layout.partial_files / f"{name}.part"
         self._note_path = layout.partial_files / f"{name}.json"
         self.size_bytes = 0
+        self._synced_bytes = 0
         self.note: PartialNote | None = None
         self._offered = OfferedHashes()
         self._restart_hashes()
@@ -63,7 +68,8 @@ class PartialFile:
         durable.make_folder(self._layout.root, self._layout.partial_files, self._modes)
         try:
             self.note = msgspec.json.decode(self._note_path.read_bytes(), type=PartialNote)
-            self.size_bytes = self.path.stat().st_size
+            os.truncate(self.path, self.note.synced_bytes)
+            self.size_bytes = self._synced_bytes = self.note.synced_bytes
         except (OSError, msgspec.MsgspecError):
             self.note = None
         if self.note is None or self.note.source != source:
@@ -82,6 +88,7 @@ class PartialFile:
 
     def describe(self, note: PartialNote) -> None:
         """Note which object the bytes to come are of."""
+        note = msgspec.structs.replace(note, synced_bytes=self._synced_bytes)
         if note != self.note:
             durable.write_whole(self._layout.root, self._note_path, msgspec.json.encode(note), self._modes)
             self.note = note
@@ -90,6 +97,15 @@ class PartialFile:
         durable.append(self.path, piece, self._modes)
         self._hash(piece)
         self.size_bytes += len(piece)
+        if self.size_bytes - self._synced_bytes >= _SYNC_BYTES:
+            self.keep()
+
+    def keep(self) -> None:
+        """Have what came so far on the disk, for a later try to go on from."""
+        if self.note is not None and self.size_bytes > self._synced_bytes:
+            durable.sync_file(self.path)
+            self._synced_bytes = self.size_bytes
+            self.describe(self.note)
 
     def restart(self) -> None:
         """From byte 0."""
@@ -97,7 +113,7 @@ class PartialFile:
             self.path.unlink(missing_ok=True)
             self._note_path.unlink(missing_ok=True)
         self.note = None
-        self.size_bytes = 0
+        self.size_bytes = self._synced_bytes = 0
         self._restart_hashes()
 
     def prove(self, *sizes: int | None, at_least: int = 0) -> str:

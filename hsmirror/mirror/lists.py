@@ -10,7 +10,7 @@ import anyio
 
 from hsmirror.api.envelope import Page, parse_page
 from hsmirror.api.paging import Ask, Claims, Cursor
-from hsmirror.errors import InvalidParameterError, TimedOutError, UpstreamError
+from hsmirror.errors import InvalidParameterError, TimedOutError
 from hsmirror.mirror.fetch import Fetcher, Request
 from hsmirror.model import ListKey, Scope
 from hsmirror.pace.agenda import Urgency
@@ -153,7 +153,7 @@ class _Pass:
         self._largest_page_bytes = 1
         self._warnings: dict[str, None] = {}
         self._metadata = b"{}"
-        self._failure: UpstreamError | None = None
+        self._failure: Exception | None = None
 
     async def run(self, concurrent_pages: int) -> Reading:
         # Most lists are one page, and a page learns its size alone: no task group until there are more.
@@ -176,9 +176,10 @@ class _Pass:
             async def fetch(ask: Ask) -> None:
                 try:
                     await self._fetch(ask)
-                except UpstreamError as error:
+                except Exception as error:  # noqa: BLE001  # the sink's errors are the caller's, as they are
                     self._failure = self._failure or error
                     tasks.cancel_scope.cancel()
+                    return
                 finally:
                     self._asked -= 1
                 ask_on()

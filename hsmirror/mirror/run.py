@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,7 +20,15 @@ from hsmirror.api.envelope import Row
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.lock import exclusive
-from hsmirror.archive.receipts import FORMAT, Marker, Receipts, instant, read_marker, write_marker
+from hsmirror.archive.receipts import (
+    FORMAT,
+    Marker,
+    Receipts,
+    instant,
+    read_marker,
+    segments,
+    write_marker,
+)
 from hsmirror.archive.shards import Form
 from hsmirror.archive.sums import write_sums
 from hsmirror.clock import Clock, SystemClock, iso_utc
@@ -52,6 +60,8 @@ from hsmirror.settings import ExperimentSettings, Settings
 
 EXPERIMENTS_AT_ONCE = 8
 ALL = "*"
+_RUN_TIME = "%Y%m%dT%H%M%SZ"
+_GLANCE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +78,28 @@ class RunOptions:
 
 
 class RunView:
-    """A run under way, seen from outside; may be read from another thread."""
+    """A run under way, seen from outside.
+
+    The event loop takes a glance a few times a second; other threads read the last one, and nothing else.
+    """
 
     def __init__(self, context: Context, downloader: Downloader) -> None:
         self._context = context
         self._downloader = downloader
         self._started = context.clock.monotonic()
+        self._glance = self._look()
 
     def statistics(self) -> RunStatistics:
+        """How the run stood a moment ago."""
+        return self._glance
+
+    async def keep_up(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            self._glance = self._look()
+            await anyio.sleep(_GLANCE_SECONDS)
+
+    def _look(self) -> RunStatistics:
         tally, fetched = self._context.tally, self._context.fetcher.statistics()
         files = self._downloader.statistics()
         return RunStatistics(
@@ -125,9 +149,8 @@ class _Run:
         self._key = key
         self._options = options
         self._clock = clock
-        now = clock.epoch()
-        self._id = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)) + f"-{secrets.token_hex(2)}"
-        self._started_at = iso_utc(now)
+        self._id = ""
+        self._started_at = iso_utc(clock.epoch())
         self._started = clock.monotonic()
         self.layout = Layout(settings.archive.path)
         self.modes = durable.Modes(settings.archive.folder_mode, settings.archive.file_mode)
@@ -145,17 +168,19 @@ class _Run:
                     "one archive holds one server's data; choose another folder"
                 )
         else:
-            foreign = [path for path in layout.root.iterdir() if path != layout.state]
+            ours = {layout.state, durable.staged_beside(layout.marker)}
+            foreign = [path for path in layout.root.iterdir() if path not in ours]
             if foreign:
                 raise UsageError(
                     f"{layout.root} is not empty and not an archive (it has no archive.json); "
                     "choose an empty or a new folder"
                 )
             write_marker(layout, Marker(FORMAT, base_url, self._started_at), self.modes)
+        self._id = _next_run_id(layout, self._clock)
         self._receipts = Receipts(layout, self.modes, self._id)
         for line in self._receipts.unreadable_lines:
             self._tally.note(f"a receipt cannot be read ({line}); what it spoke of is read again")
-        recover(layout, self._receipts)
+        recover(layout, self._receipts, self.modes, self._id)
 
     async def execute(
         self, experiments: Sequence[ExperimentSettings], on_start: Callable[[RunView], None] | None
@@ -164,9 +189,13 @@ class _Run:
         self._stages: _Stages | None = None
         try:
             async with self._open_stages() as self._stages:
+                view = RunView(self._stages.context, self._stages.downloader)
                 if on_start is not None:
-                    on_start(RunView(self._stages.context, self._stages.downloader))
-                await self._mirror(self._stages, experiments)
+                    on_start(view)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(view.keep_up)
+                    await self._mirror(self._stages, experiments)
+                    tasks.cancel_scope.cancel()
             status = self._status()
         except BaseExceptionGroup as group:
             error = _first(group)
@@ -294,8 +323,8 @@ class _Run:
     def _experiment(self, stages: _Stages, chosen: ExperimentSettings) -> ExperimentMirror:
         wanted = Wanted(
             chosen.id,
-            rooms=chosen.rooms,
-            participants=chosen.participants,
+            rooms=tuple(dict.fromkeys(chosen.rooms)),
+            participants=tuple(dict.fromkeys(chosen.participants)),
             window=Window(chosen.start_time, chosen.end_time),
         )
         return ExperimentMirror(
@@ -388,6 +417,18 @@ def _is_in_window(started_at: str, chosen: ExperimentSettings) -> bool:
     return (chosen.start_time is None or started >= instant(chosen.start_time)) and (
         chosen.end_time is None or started < instant(chosen.end_time)
     )
+
+
+def _next_run_id(layout: Layout, clock: Clock) -> str:
+    """The time, and something random. Segments count in the order of their names: a run comes after all that
+    are there, even if the clock was set back.
+    """
+    now = clock.epoch()
+    if older := segments(layout):
+        with suppress(ValueError):
+            newest = datetime.strptime(older[-1].name[:16], _RUN_TIME).replace(tzinfo=UTC)
+            now = max(now, newest.timestamp() + 1)
+    return datetime.fromtimestamp(now, UTC).strftime(_RUN_TIME) + f"-{secrets.token_hex(2)}"
 
 
 def _is_same_upstream(held: str, configured: str) -> bool:

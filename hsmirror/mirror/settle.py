@@ -6,7 +6,7 @@ Nothing that is held is ever dropped: rows that a complete reading no longer sho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from hsmirror.archive.layout import SUFFIXES, Layout, shard_path
 from hsmirror.archive.receipts import Claim, Receipts, ShardReceipt
 from hsmirror.archive.shards import ShardBuilder, StagedPart
+from hsmirror.errors import DamagedError
 from hsmirror.mirror.commit import Commit, Placement
 from hsmirror.mirror.merge import Identity, RowSet, same_rows
 from hsmirror.mirror.write import rows_of, write_rows
@@ -52,6 +53,7 @@ class Settled:
     rows: int
     changed_shards: int = 0
     gone_rows: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +79,46 @@ class Settlement:
         is_narrow: bool,
         identity: Identity,
     ) -> Settled:
+        try:
+            settled = self._settle(shelf, staged, claim=claim, is_narrow=is_narrow, identity=identity)
+        except DamagedError as error:
+            held = [msgspec.structs.replace(each, complete_for=()) for each in shelf.held(self.receipts)]
+            settled = replace(
+                self._first(shelf, held, staged, merge_claims((), claim)),
+                note=f"{error}; it is kept below {self.layout.superseded} and was replaced by what came",
+            )
+        if settled.commit is None or not settled.commit.placements:
+            for part in staged:
+                part.path.unlink(missing_ok=True)
+        return settled
+
+    def _settle(
+        self,
+        shelf: Shelf,
+        staged: Sequence[StagedPart],
+        *,
+        claim: Claim | None,
+        is_narrow: bool,
+        identity: Identity,
+    ) -> Settled:
         held = shelf.held(self.receipts)
         files = [receipt for receipt in held if receipt.sha256 is not None]
-        claims = merge_claims(held[0].complete_for if held else (), claim)
+        # What replaces a complete list without being proven complete is not: only what stays keeps its claims.
+        old_claims = held[0].complete_for if held else ()
+        claims = merge_claims(old_claims, claim)
+        new_claims = () if claim is None and not is_narrow else claims
         if not files:
-            return self._first(shelf, held, staged, claims)
+            return self._first(shelf, held, staged, new_claims)
+        paths = [self.layout.absolute(receipt.path) for receipt in files]
+        _require_files(files, paths)
         if _contents(files) == [part.content_sha256 for part in staged]:
             return self._unchanged(files, claims, gone_rows=0 if claim else files[0].gone_rows)
-        paths = [self.layout.absolute(receipt.path) for receipt in files]
         merged, gone_rows = self._merge(files, paths, staged, is_narrow=is_narrow, identity=identity)
         if claim is None or is_narrow:
             gone_rows = files[0].gone_rows
         if merged is None or _contents(files) == [part.content_sha256 for part in merged]:
             return self._unchanged(files, claims, gone_rows=gone_rows)
-        return self._replaced(shelf, files, merged, claims, gone_rows)
+        return self._replaced(shelf, files, merged, new_claims, gone_rows)
 
     def _merge(
         self,
@@ -188,7 +216,13 @@ class Settlement:
         stays = {placement.receipt.path for placement in placements}
         retired = [
             msgspec.structs.replace(
-                receipt, rows=0, size_bytes=0, sha256=None, content_bytes=0, content_sha256=None
+                receipt,
+                rows=0,
+                size_bytes=0,
+                sha256=None,
+                content_bytes=0,
+                content_sha256=None,
+                complete_for=(),
             )
             for receipt in held
             if receipt.path not in stays and receipt.sha256 is not None
@@ -202,6 +236,21 @@ def merge_claims(held: tuple[Claim, ...], claim: Claim | None) -> tuple[Claim, .
     if claim is None or any(older.covers(claim) for older in held):
         return held
     return (*(older for older in held if not claim.covers(older)), claim)
+
+
+def _require_files(files: Sequence[ShardReceipt], paths: Sequence[Path]) -> None:
+    """A look at names and sizes, which costs nothing; hashes are for `verify`.
+
+    Raises:
+        DamagedError: a held file is missing, or has another size than its receipt says.
+    """
+    for receipt, path in zip(files, paths, strict=True):
+        try:
+            size_bytes = path.stat().st_size
+        except OSError as error:
+            raise DamagedError(f"{receipt.path} cannot be read ({error.strerror})") from error
+        if size_bytes != receipt.size_bytes:
+            raise DamagedError(f"{receipt.path} is damaged: {size_bytes} bytes instead of {receipt.size_bytes}")
 
 
 def _contents(files: Sequence[ShardReceipt]) -> list[str | None]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from hsmirror.api.addresses import without_signatures
+from hsmirror.api.addresses import SIGNATURE_MARKS, without_signatures
 from hsmirror.api.envelope import Page, Row
 from hsmirror.archive.durable import Modes, make_folder
 from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, read_rows
@@ -19,8 +19,6 @@ from hsmirror.model import ListKey
 
 WAITING_BYTES = 32 << 20
 """Of rows in memory, in all lists of a run together, before they are spilled."""
-
-_SIGNATURE_MARKS = (b"ignature=", b"token=", b"sig=", b"Key-Pair-Id")
 
 
 class Staging:
@@ -110,6 +108,11 @@ class ListWriter:
         if self._staging.waiting_bytes > WAITING_BYTES:
             await self._write_out(list(self._builders.values()), ShardBuilder.spill)
 
+    def discard(self) -> None:
+        """The pass came to nothing: what waits in memory goes."""
+        self._staging.waiting_bytes -= sum(builder.waiting_bytes for builder in self._builders.values())
+        self._builders = {}
+
     async def seal(self) -> dict[str | None, list[StagedPart]]:
         """The staged parts by room, not yet synced."""
         builders = self._builders
@@ -151,7 +154,7 @@ class ListWriter:
     def _lines(self, rows: Sequence[Row]) -> bytes:
         is_recordings = self._key.data_type.name == "recordings"
         lines = b"\n".join((*rows, b""))
-        if is_recordings or any(mark in lines for mark in _SIGNATURE_MARKS):
+        if is_recordings or any(mark in lines for mark in SIGNATURE_MARKS):
             cut = [without_signatures(bytes(row), always=is_recordings) for row in rows]
             lines = b"\n".join((*cut, b""))
         return lines
