@@ -124,7 +124,8 @@ def receipts(archive: Path, **fields: object) -> list[dict[str, Any]]:
     for segment in sorted((archive / "receipts").glob("*.jsonl")):
         for line in segment.read_bytes().splitlines():
             receipt = json.loads(line)
-            latest[_receipt_key(receipt)] = receipt
+            if receipt["kind"] != "intent":
+                latest[_receipt_key(receipt)] = receipt
     return [
         receipt
         for receipt in latest.values()
@@ -137,7 +138,6 @@ def _receipt_key(receipt: dict[str, Any]) -> str:
         "list": ("experiment", "data_type"),
         "absent": ("what",),
         "pending": ("kind", "path"),
-        "intent": ("kind", "receipt"),
     }.get(receipt["kind"], ("path",))
     return "\n".join(json.dumps(receipt[name]) for name in names)
 

@@ -1,4 +1,4 @@
-"""A paginated list as servers serve it, in pure Python: every manner of pagination of the catalogue of faults."""
+"""A paginated list as servers serve it, in pure Python, in every manner of the catalogue of faults."""
 
 from __future__ import annotations
 

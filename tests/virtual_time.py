@@ -18,7 +18,7 @@ from hsmirror.pace.budget import Budget, Limits
 
 Result = TypeVar("Result")
 
-_REAL_SECONDS_FOR_THREADS = 20.0
+_REAL_SECONDS_FOR_THREADS = 5.0
 
 
 @dataclass(slots=True)

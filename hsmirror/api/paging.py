@@ -37,6 +37,8 @@ class Claims:
     total_moved: bool
     fell_short: bool
     """The list ended before its total: rows are missing, or the total is wrong."""
+    has_hole: bool = False
+    """It ended at an empty page although the server itself says that there are rows behind it."""
 
 
 class Cursor:
@@ -50,6 +52,8 @@ class Cursor:
         if limit < 1:
             raise ValueError("a page has at least one row")
         self.limit = limit
+        self.learnt_limit: int | None = None
+        """The page size that the server has shown to be its own; None while there is no good evidence."""
         self._paged = paged
         self._rows_have_ids = rows_have_ids
         self._waiting: list[Ask] = [Ask(0, limit)]
@@ -91,6 +95,7 @@ class Cursor:
             last_total=total,
             total_moved=self._total_moved,
             fell_short=total is not None and self.rows < total,
+            has_hole=total is not None and self.rows < total and self._has_rows_behind_end(),
         )
 
     def asks(self, at_most: int) -> list[Ask]:
@@ -126,9 +131,10 @@ class Cursor:
             count = self._short(ask, page)
         else:
             count = ask.limit
+            self.learnt_limit = self.limit
         self.rows += count
         self._require_news(ask, page.first(count))
-        if self._last is None or ask.offset >= self._last[0]:
+        if count and (self._last is None or ask.offset >= self._last[0]):
             self._last = (ask.offset, ask.limit, page.first(count))
             self._last_was_cut = count < len(page.rows)
         self._require_an_end()
@@ -156,7 +162,7 @@ class Cursor:
         return True
 
     def _shrink_to(self, ask: Ask, limit: int) -> None:
-        self.limit = min(self.limit, limit)
+        self.limit = self.learnt_limit = min(self.limit, limit)
         if ask.offset + ask.limit >= self._frontier:
             # Nothing was asked for behind it: what it leaves out is asked for when its answer has come.
             self._waiting.append(Ask(ask.offset, limit))
@@ -171,6 +177,12 @@ class Cursor:
             self._started and self._paged and self._end is None and total is not None and self._frontier < total
         )
 
+    def _has_rows_behind_end(self) -> bool:
+        if self._end is None or self._last is None:
+            return False
+        offset, _, page = self._last
+        return offset > self._end or page.pagination.has_more is True
+
     def _note_total(self, total: int | None) -> None:
         if total is None:
             return
@@ -184,7 +196,7 @@ class Cursor:
         self._started = True
         count, granted = len(page.rows), page.pagination.limit
         if granted and count <= granted < ask.limit:
-            self.limit = granted
+            self.limit = self.learnt_limit = granted
         elif 0 < count < ask.limit and self.total is not None and self.total > count:
             self.limit = count  # clamped without a word
         self._frontier = count

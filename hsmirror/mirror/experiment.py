@@ -288,6 +288,8 @@ class _Rooms:
         self, scope: Scope, scope_id: str, data_type: DataType
     ) -> list[tuple[str | None, str | None]] | None:
         """The (id, room) of each row of a list; None where the server does not offer it."""
+        if self._context.absences.why(f"{data_type.name} of {self._wanted.experiment}") is not None:
+            return None
         collector = _Collector()
         try:
             await self._context.reader.read(

@@ -188,9 +188,13 @@ class Gate:
 
     def _admit_as_many_as_may(self, now: float) -> None:
         while self.in_flight < self._slots and (ticket := self._agenda.take(now)) is not None:
+            admission = self._admitted.pop(ticket)
+            if admission.done():  # cancelled, in this very moment
+                self._budget.not_sent(ticket.endpoint)
+                continue
             self.in_flight += 1
             self._shared.sent(ticket.endpoint)
-            self._admitted.pop(ticket).set_result(None)
+            admission.set_result(None)
 
     def _wake_when_allowed(self, now: float) -> None:
         wait = self._agenda.wait_seconds(now)
@@ -261,9 +265,6 @@ class Fetcher:
         while True:
             try:
                 return parse(await self._once(request))
-            except KeyRefusedError as error:
-                self._gate.close(error)
-                raise
             except (ThrottledError, TransientError, CorruptError) as error:
                 if isinstance(error, TimedOutError) and request.halves_on_timeout:
                     raise
@@ -283,6 +284,9 @@ class Fetcher:
         try:
             self._requests += 1
             answer = await self._wire.get(request.path, request.params, timeout_seconds=request.timeout_seconds)
+        except KeyRefusedError as error:
+            self._gate.close(error)  # before its slot goes to the next
+            raise
         except ThrottledError as error:
             self._rest(request.endpoint, error, sent_at)
             raise

@@ -169,7 +169,10 @@ class _Pass:
 
             def ask_on() -> None:
                 window = min(concurrent_pages, max(2, _PAGES_IN_MEMORY_BYTES // self._largest_page_bytes))
-                for ask in self._cursor.asks(max(0, window - self._asked - len(self._early))):
+                free = window - self._asked - len(self._early)
+                # A page that comes before all that wait is asked for even if they fill the window.
+                least = 1 if not self._asked else 0
+                for ask in self._cursor.asks(max(least, free)):
                     self._asked += 1
                     tasks.start_soon(fetch, ask)
 
@@ -208,7 +211,8 @@ class _Pass:
             if count:
                 self._early[ask.offset] = page.first(count)
             await self._deliver()
-        self._sizes.lower(data_type.name, self._cursor.limit)
+        if self._cursor.learnt_limit is not None:
+            self._sizes.lower(data_type.name, self._cursor.learnt_limit)
 
     def _take_note(self, page: Page) -> None:
         self._largest_page_bytes = max(self._largest_page_bytes, page.size_bytes)

@@ -81,8 +81,8 @@ def _id_digest(row_id: str) -> bytes:
 class Deduplicated:
     """Rows with the repeats dropped: same id and same content. One id with two contents stays twice.
 
-    `conflicts` counts ids that came with more than one content; `rows` what came out. Both are
-    right once the iteration has ended.
+    `conflicts` counts ids that came with more than one content; `rows` what came out. Both are right once
+    the iteration has ended.
     """
 
     identity: Identity
@@ -98,7 +98,7 @@ class Deduplicated:
                 digest = content_digest(row)
                 if digest in contents:
                     continue
-                self.conflicts += bool(contents)
+                self.conflicts += len(contents) == 1
                 contents.add(digest)
             self.rows += 1
             yield row

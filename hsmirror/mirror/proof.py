@@ -29,6 +29,8 @@ class PassFacts:
     claims: Claims
     distinct: int
     fingerprint: int
+    is_ambiguous: bool = False
+    """Some rows have no id and are alike: they may be real, or the same one twice and another passed over."""
     warnings: tuple[str, ...] = ()
 
 
@@ -55,7 +57,10 @@ def judge(passes: Sequence[PassFacts], *, distinct_in_all: int | None = None) ->
     total = claims.last_total
     # One id with two contents is two rows: an exact count, where one was made, tells them from a repeat.
     distinct = distinct_in_all if len(passes) == 1 and distinct_in_all is not None else last.distinct
-    if not claims.total_moved and distinct == claims.rows and total in {None, claims.rows}:
+    is_clean = not claims.total_moved and distinct == claims.rows and total in {None, claims.rows}
+    # Without a total, a later reading proves only that it has what the earlier ones had.
+    has_all = len(passes) == 1 or total is not None or distinct_in_all == distinct
+    if is_clean and has_all and not last.is_ambiguous:
         conflicts = distinct - last.distinct
         return Verdict(
             Judgement.PROVEN, f"{conflicts} ids have two contents; both are kept" if conflicts else ""
@@ -76,11 +81,13 @@ def judge(passes: Sequence[PassFacts], *, distinct_in_all: int | None = None) ->
 def _settled(before: PassFacts, last: PassFacts, distinct_in_all: int | None) -> Verdict | None:
     total = last.claims.last_total
     stood_still = not last.claims.total_moved and before.claims.last_total == total
-    if stood_still and distinct_in_all == total:
+    if last.claims.has_hole:
+        return None
+    if stood_still and total is not None and distinct_in_all == total:
         # The order of equal rows varies from request to request: together the passes have them all.
         return Verdict(Judgement.PROVEN)
     agree = (before.fingerprint, before.claims.rows) == (last.fingerprint, last.claims.rows)
-    if stood_still and agree:
+    if stood_still and agree and last.distinct == last.claims.rows:
         if total in {None, last.claims.rows}:
             return Verdict(Judgement.PROVEN)
         return Verdict(

@@ -86,18 +86,21 @@ async def read_proven(
         staged.append(await writer.seal())
         # Rows without an id may be alike to the byte and still each be real. In one page they are; over several
         # a row that came twice and one that was passed over look the same, and a second reading has to agree.
-        may_have_twins = not key.data_type.id_fields and reading.claims.pages < 2
+        distinct = writer.distinct
+        has_ids = bool(key.data_type.id_fields)
         facts = PassFacts(
             reading.claims,
-            distinct=writer.rows if may_have_twins else writer.distinct,
+            distinct=distinct if has_ids else writer.rows,
+            is_ambiguous=not has_ids and distinct < writer.rows and reading.claims.pages > 1,
             fingerprint=writer.fingerprint,
             warnings=reading.warnings,
         )
         passes.append(facts)
-        parts, distinct = staged[-1], None
+        parts: PartsByRoom = staged[-1]
+        distinct_in_all: int | None = None
         if len(passes) > 1 or facts.distinct != facts.claims.rows:
-            parts, distinct = await anyio.to_thread.run_sync(_combine, context, key.data_type, staged, passes)
-        verdict = judge(passes, distinct_in_all=distinct)
+            parts, distinct_in_all = await anyio.to_thread.run_sync(_combine, context, key.data_type, staged, passes)
+        verdict = judge(passes, distinct_in_all=distinct_in_all)
         if verdict.judgement is not Judgement.READ_AGAIN:
             break
     return ProvenList(
@@ -121,7 +124,8 @@ def _combine(
     is_clean = (
         not last.claims.total_moved
         and last.distinct == last.claims.rows
-        and last.claims.last_total in {None, last.claims.rows}
+        and last.claims.last_total == last.claims.rows
+        and not last.is_ambiguous
     )
     if is_clean:
         return staged[-1], last.distinct

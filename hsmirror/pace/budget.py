@@ -104,6 +104,12 @@ class Budget:
         self._hour.in_flight += 1
         self._minute(endpoint).in_flight += 1
 
+    def not_sent(self, endpoint: str) -> None:
+        """It did not go after all."""
+        self._sent -= 1
+        self._hour.in_flight -= 1
+        self._minute(endpoint).in_flight -= 1
+
     def answered(self, endpoint: str, now: float) -> None:
         """It was answered, or given up: it counts for a whole window from now."""
         for window in (self._hour, self._minute(endpoint)):

@@ -28,7 +28,9 @@ SPACES = st.text(" \t\r\n", max_size=3)
 NUMBERS = st.sampled_from(["0", "-0.0", "1.10", "1e400", "12345678901234567890123", "1E+5", "-7", "2.50e-3"])
 STRINGS = st.one_of(
     st.text(max_size=8).map(json.dumps),
-    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='"\\'), max_size=8).map('"{}"'.format),
+    st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters='"\\'), max_size=8).map(
+        '"{}"'.format
+    ),
     st.sampled_from(['"\\ud800"', '"\\u2028"', '"\\r\\n"', '"\u2028"', '"\\/"', '"\\u0041"', '"}],"', '"NaN"']),
 )
 
@@ -55,7 +57,7 @@ def flat(text: str) -> bytes:
     return text.encode().replace(b"\r", b"").replace(b"\n", b"")
 
 
-# --- rows are bytes --------------------------------------------------------------------------------------
+# --- rows are bytes ---------------------------------------------------------------------------------------
 @given(rows=st.lists(json_texts(), max_size=5), space=SPACES)
 @example(rows=['{"id":"a","x":"\\ud800"}', "[1.10]"], space="\n")
 @example(rows=['{"id": 1e400}'], space="")
@@ -85,7 +87,9 @@ def mutilated(draw: st.DrawFn) -> bytes:
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(body)))
         body[at : at + draw(st.integers(0, 4))] = draw(
-            st.sampled_from([b"", b",", b"}", b"]", b"{", b'"', b":", b"NaN", b"01", b"\x00", b"\xff", b"x", b"\n"])
+            st.sampled_from(
+                [b"", b",", b"}", b"]", b"{", b'"', b":", b"NaN", b"01", b"\x00", b"\xff", b"x", b"\n"]
+            )
         )
     return bytes(body)
 
@@ -121,7 +125,7 @@ def test_fault_17_no_part_of_an_answer_is_an_answer(rows: list[str], cut: int) -
         parse_page(body[: max(0, len(body) - cut)], EVENTS)
 
 
-# --- ids and rooms ---------------------------------------------------------------------------------------
+# --- ids and rooms ----------------------------------------------------------------------------------------
 def page_of(*rows: object, metadata: object = None, data_type: str = "events") -> Any:
     body = {"status": "success", "data": rows, "metadata": {} if metadata is None else metadata}
     return parse_page(json.dumps(body).encode(), DATA_TYPES[data_type])
@@ -150,7 +154,16 @@ def test_components_have_no_id_of_their_own() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(7, "7"), (10**30, str(10**30)), ("", None), (None, None), (True, None), (1.5, None), ([], None), ({}, None)],
+    [
+        (7, "7"),
+        (10**30, str(10**30)),
+        ("", None),
+        (None, None),
+        (True, None),
+        (1.5, None),
+        ([], None),
+        ({}, None),
+    ],
 )
 def test_an_id_is_a_text_or_a_whole_number(value: object, expected: str | None) -> None:
     assert page_of({"id": value}).ids == [expected]
@@ -195,7 +208,7 @@ def test_fault_59_a_row_of_fifty_megabytes_is_a_row() -> None:
     assert bytes(page.rows[0]) == row
 
 
-# --- what the server claims ----------------------------------------------------------------------------------
+# --- what the server claims -------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("metadata", "expected"),
     [
@@ -242,7 +255,7 @@ def test_a_page_can_be_cut_to_its_first_rows() -> None:
     assert page.first(5) is page
 
 
-# --- what is no page -----------------------------------------------------------------------------------------
+# --- what is no page --------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("body", "said"),
     [
@@ -268,12 +281,16 @@ def test_a_byte_order_mark_is_no_obstacle() -> None:
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_fault_65_deep_nesting_is_refused_not_run_into(opening: bytes) -> None:
-    for body in (opening * 200_000, b'{"data":[' + opening * 200_000 + b"]}", b'{"data":[],"metadata":' + opening * 100_000):
+    for body in (
+        opening * 200_000,
+        b'{"data":[' + opening * 200_000 + b"]}",
+        b'{"data":[],"metadata":' + opening * 100_000,
+    ):
         with pytest.raises(CorruptError):
             parse_page(body, EVENTS)
 
 
-# --- documents and errors ------------------------------------------------------------------------------------
+# --- documents and errors ---------------------------------------------------------------------------------
 @given(text=json_texts())
 def test_a_document_is_its_data_as_values_and_as_one_line(text: str) -> None:
     assume("1e400" not in text)
@@ -283,7 +300,9 @@ def test_a_document_is_its_data_as_values_and_as_one_line(text: str) -> None:
         assert value == msgspec.json.decode(text)
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"status":"error","data":1}', b"<html>", b"", b'{"data":\xff}', b'{"data":1} x'])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"status":"error","data":1}', b"<html>", b"", b'{"data":\xff}', b'{"data":1} x']
+)
 def test_what_holds_no_document_is_corrupt(body: bytes) -> None:
     with pytest.raises(CorruptError):
         parse_document(body)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
-from email.utils import format_datetime, formatdate
 from datetime import UTC, datetime
+from email.utils import format_datetime, formatdate
 
 import pytest
 from hypothesis import example, given
@@ -61,10 +61,9 @@ def test_fault_13_any_retry_after_is_none_or_between_nought_and_an_hour(value: s
     assert seconds is None or 0.0 <= seconds <= LONGEST_RETRY_AFTER_SECONDS
 
 
-@given(moment=st.datetimes(datetime(1970, 1, 2), datetime(9999, 1, 1), timezones=st.just(UTC)))
+@given(moment=st.integers(86_400, 250_000_000_000).map(lambda seconds: datetime.fromtimestamp(seconds, UTC)))
 def test_an_http_date_is_read_to_the_second(moment: datetime) -> None:
-    whole_seconds = moment.replace(microsecond=0)
-    assert http_date(format_datetime(moment, usegmt=True)) == whole_seconds.timestamp()
+    assert http_date(format_datetime(moment, usegmt=True)) == moment.timestamp()
 
 
 def test_a_date_whose_zone_is_unknown_is_taken_as_utc(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +118,9 @@ def test_fault_29_a_content_range_that_makes_no_sense_is_none(value: str | None)
 @given(value=st.text("bytes 0123456789-/*", max_size=40))
 def test_any_content_range_is_none_or_in_order(value: str) -> None:
     span = content_range(value)
-    assert span is None or (0 <= span.first <= span.last and (span.total_bytes is None or span.last < span.total_bytes))
+    assert span is None or (
+        0 <= span.first <= span.last and (span.total_bytes is None or span.last < span.total_bytes)
+    )
 
 
 MD5, CRC, SHA = bytes(range(16)), bytes(range(4)), bytes(range(32))
@@ -166,7 +167,9 @@ def test_amazons_checksums_count_where_they_are_of_the_full_object() -> None:
 
 @given(
     headers=st.dictionaries(
-        st.sampled_from(["x-goog-hash", "etag", "x-amz-request-id", "x-amz-checksum-sha256", "x-amz-checksum-type"]),
+        st.sampled_from(
+            ["x-goog-hash", "etag", "x-amz-request-id", "x-amz-checksum-sha256", "x-amz-checksum-type"]
+        ),
         st.text(max_size=40),
     )
 )

@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +93,34 @@ def test_the_older_file_stands_until_the_newer_one_takes_its_place(
     monkeypatch.setattr(os, "replace", watched)
     put(root, "part", b"new")
     assert seen == [b"old"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is of is read from /proc")
+def test_fault_43_names_are_synced_after_they_are_in_place(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every folder that got a new name, made folders' parents included. Watched at the system's own door."""
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(descriptor: int) -> None:
+        done.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().relative_to(root)}")
+        fsync(descriptor)
+
+    def watched_replace(source: Path, target: Path) -> None:
+        done.append(f"place {target.relative_to(root)}")
+        replace(source, target)
+
+    put(root, "a/part", b"old")
+    source = staged(root, b"new")
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    superseded = root / SUPERSEDED / "a/part.superseded"
+    publish(root, [Move(source, root / "a/part", superseded)], MODES)
+    placed = done.index("place a/part")
+    assert {"sync .hsmirror/superseded/run", "sync .hsmirror/superseded"} <= set(done[:placed])
+    assert {"sync a", f"sync {superseded.parent.relative_to(root)}"} <= set(done[placed:])
+    done.clear()
+    write_whole(root, root / "SUMS", b"x", MODES)
+    assert done == ["sync SUMS.staged", "place SUMS", "sync ."]
 
 
 def test_a_retired_file_leaves_the_tree_and_is_kept(root: Path) -> None:
@@ -261,7 +290,9 @@ def test_fault_40_a_write_that_fails_leaves_the_older_file_and_nothing_beside_it
         (errno.EBUSY, os.strerror(errno.EBUSY)),
     ],
 )
-def test_fault_40_an_error_of_the_disk_says_what_was_being_done_and_what_to_do(number: int, advice: str) -> None:
+def test_fault_40_an_error_of_the_disk_says_what_was_being_done_and_what_to_do(
+    number: int, advice: str
+) -> None:
     with pytest.raises(StorageError, match=advice) as caught, disk_errors("write the moon"):
         raise OSError(number, os.strerror(number))
     assert "cannot write the moon" in str(caught.value)

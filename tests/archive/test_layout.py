@@ -27,7 +27,13 @@ from hsmirror.archive.layout import (
 )
 
 LONGEST_NAME_BYTES = 255
-WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{kind}{digit}" for kind in ("com", "lpt") for digit in range(10))}
+WINDOWS_DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{kind}{digit}" for kind in ("com", "lpt") for digit in range(10)),
+}
 HOSTILE = [
     "",
     ".",
@@ -57,7 +63,7 @@ HOSTILE = [
     "%~",
     "%",
     "~1",
-    "*?\"<>|:",
+    '*?"<>|:',
     "caf\u00e9",
     unicodedata.normalize("NFD", "caf\u00e9"),
     "\ud800",
@@ -158,7 +164,9 @@ def test_paths_are_those_that_the_design_promises() -> None:
     assert shard_path(experiment, "events", "room_abc123", 0, "gzip") == (
         "experiment_id=exp_research_001/data_type=events/room_id=room_abc123/part-00000.ndjson.gz"
     )
-    assert shard_path(experiment, "events", None, 12, "zstd").endswith(f"/room_id={NO_ROOM}/part-00012.ndjson.zst")
+    assert shard_path(experiment, "events", None, 12, "zstd").endswith(
+        f"/room_id={NO_ROOM}/part-00012.ndjson.zst"
+    )
     assert sidecar_path(experiment, "variables", "r").endswith("/data_type=variables/room_id=r/metadata.json")
     assert file_path(experiment, "room_abc123", "rec_abc123", "mp4") == (
         "experiment_id=exp_research_001/files/room_id=room_abc123/rec_abc123.mp4"
@@ -167,7 +175,15 @@ def test_paths_are_those_that_the_design_promises() -> None:
 
 @pytest.mark.parametrize(
     ("extension", "expected"),
-    [("mp4", "mp4"), (".MP4", "mp4"), ("", "bin"), ("../x", "bin"), ("a" * 9, "bin"), ("tar.gz", "bin"), ("é", "bin")],
+    [
+        ("mp4", "mp4"),
+        (".MP4", "mp4"),
+        ("", "bin"),
+        ("../x", "bin"),
+        ("a" * 9, "bin"),
+        ("tar.gz", "bin"),
+        ("é", "bin"),
+    ],
 )
 def test_a_file_without_a_sane_extension_is_bin(extension: str, expected: str) -> None:
     assert file_path("e", "r", "rec", extension).endswith(f"/rec.{expected}")
@@ -176,7 +192,9 @@ def test_a_file_without_a_sane_extension_is_bin(extension: str, expected: str) -
 SHARD_SUFFIXES = tuple(SUFFIXES.values())
 
 
-@pytest.mark.parametrize(("recording", "extension"), [("rec", "ndjson"), ("rec.ndjson", "gz"), ("rec.ndjson", "zst")])
+@pytest.mark.parametrize(
+    ("recording", "extension"), [("rec", "ndjson"), ("rec.ndjson", "gz"), ("rec.ndjson", "zst")]
+)
 def test_no_recording_file_ends_like_a_shard(recording: str, extension: str) -> None:
     """Nothing but a current shard does, so that one glob never reads anything else."""
     assert not file_path("e", "r", recording, extension).endswith(SHARD_SUFFIXES)
@@ -184,12 +202,17 @@ def test_no_recording_file_ends_like_a_shard(recording: str, extension: str) -> 
 
 @given(
     files=st.lists(
-        st.tuples(IDS, st.sampled_from(["mp4", "webm", "", "bin"]), st.integers(0, 2)), min_size=2, max_size=5, unique=True
+        st.tuples(IDS, st.sampled_from(["mp4", "webm", "", "bin"]), st.integers(0, 2)),
+        min_size=2,
+        max_size=5,
+        unique=True,
     )
 )
 def test_no_two_recordings_meet_unless_their_extension_was_none(files: list[tuple[str, str, int]]) -> None:
     distinct = {(recording, extension or "bin", twin) for recording, extension, twin in files}
-    paths = {same_on_disk(file_path("e", "r", recording, extension, twin)) for recording, extension, twin in files}
+    paths = {
+        same_on_disk(file_path("e", "r", recording, extension, twin)) for recording, extension, twin in files
+    }
     assert len(paths) == len(distinct)
 
 
@@ -204,6 +227,12 @@ def test_what_is_superseded_stays_out_of_every_glob(tmp_path: Path) -> None:
 
 def test_all_that_is_not_the_archive_itself_lies_in_its_state_folder(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
-    for path in (layout.lock, layout.staging_of("run"), layout.partial_files, layout.superseded, layout.report("run")):
+    for path in (
+        layout.lock,
+        layout.staging_of("run"),
+        layout.partial_files,
+        layout.superseded,
+        layout.report("run"),
+    ):
         assert tmp_path / ".hsmirror" in path.parents
     assert layout.segment("run") == tmp_path / "receipts/run.jsonl"

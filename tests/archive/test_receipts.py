@@ -60,7 +60,7 @@ ONE_OF_EACH: list[Receipt] = [
     ListReceipt(experiment="e", data_type="events", total=5, is_complete=False, why="it moved"),
     PendingReceipt(path="f2", experiment="e", room=None, recording_id="y", why="active", is_failure=True),
     AbsenceReceipt(what="data/sync", why="404", until_epoch=1.5),
-    IntentReceipt(receipt=shard("other")),
+    IntentReceipt(receipts=(shard("other"),), staged=("0000001.0.staged",)),
 ]
 
 
@@ -97,24 +97,27 @@ def test_a_receipt_is_found_under_its_own_kind_only(tmp_path: Path) -> None:
     assert receipts.shard("s") is not None
     assert receipts.file("f") is not None
     assert receipts.document("d") is not None
-    assert receipts.shard("f") is receipts.file("d") is receipts.document("s") is None
+    assert receipts.shard("f") is None
+    assert receipts.file("d") is None
+    assert receipts.document("s") is None
     assert receipts.get("absent data/sync") == ONE_OF_EACH[5]
 
 
-def test_an_intent_stands_until_its_receipt_comes(tmp_path: Path) -> None:
+def test_an_intent_stands_until_the_last_of_its_receipts_has_come(tmp_path: Path) -> None:
     receipts = opened(tmp_path)
-    receipts.append([IntentReceipt(receipt=shard())])
-    assert opened(tmp_path).get("intent e/part-00000") is not None
-    receipts.append([shard()])
-    assert opened(tmp_path).get("intent e/part-00000") is None
+    intent = IntentReceipt(receipts=(shard("one"), shard("two")), staged=("1.staged", "2.staged"))
+    receipts.append([intent])
+    assert opened(tmp_path).get("intent two") == intent
+    receipts.append([shard("one")])
+    assert opened(tmp_path).get("intent two") == intent
+    receipts.append([shard("two")])
+    assert opened(tmp_path).get("intent two") is None
 
 
 # --- crashes and damage ----------------------------------------------------------------------------------
 @given(cut=st.integers(0, 2000))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_fault_47_a_segment_cut_anywhere_gives_the_whole_lines_before_the_cut(
-    tmp_path: Path, cut: int
-) -> None:
+def test_fault_47_a_segment_cut_anywhere_gives_the_whole_lines_before_the_cut(tmp_path: Path, cut: int) -> None:
     root = tmp_path / str(cut)
     receipts = opened(root)
     receipts.append(ONE_OF_EACH)
@@ -199,7 +202,9 @@ def test_many_segments_become_one_that_says_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [1, 2, 25, MOST_SEGMENTS, MOST_SEGMENTS + 1])
-def test_fault_47_a_merge_that_dies_while_removing_the_old_segments_loses_nothing(tmp_path: Path, left: int) -> None:
+def test_fault_47_a_merge_that_dies_while_removing_the_old_segments_loses_nothing(
+    tmp_path: Path, left: int
+) -> None:
     """`left` of the old ones, the newest, are still there beside the merged one."""
     last = runs(tmp_path, MOST_SEGMENTS + 1)[-1]
     old = {segment: segment.read_bytes() for segment in segments(Layout(tmp_path))}
@@ -258,7 +263,9 @@ def test_the_marker_says_what_the_archive_is(tmp_path: Path) -> None:
         (b'{"format":99,"upstream":"u","created":"c"}', "update hsmirror"),
     ],
 )
-def test_a_folder_that_is_no_archive_of_ours_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_a_folder_that_is_no_archive_of_ours_is_refused(
+    tmp_path: Path, content: bytes | None, said: str
+) -> None:
     layout = Layout(tmp_path)
     if content is not None:
         layout.marker.write_bytes(content)

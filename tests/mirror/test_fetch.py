@@ -46,7 +46,9 @@ async def outcome_of(work: Coroutine[Any, Any, T]) -> T | Exception:
         return error
 
 
-def fetch(*script: FakeAnswer | Exception, **options: Any) -> tuple[bytes | Exception, ScriptedWire, VirtualClock]:
+def fetch(
+    *script: FakeAnswer | Exception, **options: Any
+) -> tuple[bytes | Exception, ScriptedWire, VirtualClock]:
     """One request against a script of answers: its outcome, what the wire saw, and the clock at the end."""
 
     async def main(clock: VirtualClock) -> tuple[bytes | Exception, ScriptedWire, VirtualClock]:
@@ -279,7 +281,11 @@ def test_a_rate_limit_header_of_the_hour_corrects_the_budget_and_one_of_another_
 
 def test_its_statistics_tell_what_happened() -> None:
     async def main(clock: VirtualClock) -> Any:
-        script = [ThrottledError("429", retry_after_seconds=1.0), TransientError("503"), FakeAnswer(b"12345", skew_seconds=9.0)]
+        script: list[FakeAnswer | Exception] = [
+            ThrottledError("429", retry_after_seconds=1.0),
+            TransientError("503"),
+            FakeAnswer(b"12345", skew_seconds=9.0),
+        ]
         fetcher = fetcher_over(ScriptedWire(clock, script))
         await fetcher.get(request())
         return fetcher.statistics(), fetcher.skew_seconds

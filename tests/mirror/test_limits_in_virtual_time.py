@@ -141,7 +141,7 @@ def test_no_fixed_window_of_any_alignment_holds_more_than_its_limit(night: Limit
 
 
 def test_a_request_waits_only_for_a_slot_or_for_a_limit(night: LimitingServer) -> None:
-    """Just before each sending, all slots were taken, or the hour was used up, or every waiting endpoint's minute.
+    """Just before each sending all slots were taken, or the hour or all waiting endpoints' minutes used up.
 
     Between two sendings room only ever grows, so that this shows that the night was never idle.
     """
@@ -168,7 +168,7 @@ def test_a_request_waits_only_for_a_slot_or_for_a_limit(night: LimitingServer) -
 
 
 def least_possible_seconds(requests: int) -> float:
-    """With answers that take no time: a full hour's requests at once each hour, the last hour's by the minute."""
+    """With answers that take no time: full hours' requests at once each, the last hour's minute by minute."""
     full_hours, rest = divmod(requests - 1, AN_HOUR_ALLOWS)
     a_minute = A_MINUTE_ALLOWS * len(DATA_TYPES)
     return full_hours * HOUR + rest // a_minute * MINUTE

@@ -283,7 +283,9 @@ def test_fault_07_what_one_list_was_granted_the_next_one_asks_for() -> None:
 
 
 @pytest.mark.parametrize("names_limit", [True, False])
-def test_fault_03_a_short_list_with_too_high_a_total_does_not_make_the_pages_of_others_small(names_limit: bool) -> None:
+def test_fault_03_a_short_list_with_too_high_a_total_does_not_make_the_pages_of_others_small(
+    names_limit: bool,
+) -> None:
     """Three rows of a claimed four are no page size: the next room's 5,000 rows would cost 1,667 requests."""
     sizes = PageSizes(1000)
     read_list(ListWire(ListServer(numbered(3), total=always(4), names_limit=names_limit)), sizes=sizes)
@@ -335,7 +337,9 @@ def test_a_window_is_asked_for_where_the_type_takes_one() -> None:
     assert recordings == PAGE
 
 
-@pytest.mark.parametrize("hostile", ["../../experiments", "..", ".", "a/b", "a?b=c", "a#b", "a%2Fb", "ü \n", "\ud800"])
+@pytest.mark.parametrize(
+    "hostile", ["../../experiments", "..", ".", "a/b", "a?b=c", "a#b", "a%2Fb", "ü \n", "\ud800"]
+)
 def test_fault_45_an_id_is_one_segment_of_the_path_whatever_it_holds(hostile: str) -> None:
     path, _ = asked("events", Scope.ROOM, hostile)
     *before, segment = path.split("/")
@@ -347,7 +351,11 @@ def test_fault_45_an_id_is_one_segment_of_the_path_whatever_it_holds(hostile: st
 
 def test_the_minutes_limit_counts_by_data_type_and_newer_types_come_later() -> None:
     request = page_request(EVENTS, Ask(0, 10))
-    assert (request.endpoint, request.urgency, request.halves_on_timeout) == ("data/events", Urgency.DOCUMENTED, True)
+    assert (request.endpoint, request.urgency, request.halves_on_timeout) == (
+        "data/events",
+        Urgency.DOCUMENTED,
+        True,
+    )
     newer = page_request(ListKey("e", DATA_TYPES["variables"], Scope.ROOM, "r"), Ask(0, 10))
     assert (newer.urgency, newer.halves_on_timeout) == (Urgency.NEWER, False)
     assert endpoint_of("deployments/x/sessions", "sessions") == "deployments"

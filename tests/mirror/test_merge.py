@@ -80,9 +80,7 @@ def test_rows_are_the_same_only_if_each_comes_as_often(some: list[bytes], others
 def test_repeats_are_dropped_only_where_id_and_content_are_the_same(rows: list[bytes]) -> None:
     deduplicated = Deduplicated(identity)
     out = list(deduplicated.of(iter(rows)))
-    expected = [
-        each for number, each in enumerate(rows) if identity(each) is None or each not in rows[:number]
-    ]
+    expected = [each for number, each in enumerate(rows) if identity(each) is None or each not in rows[:number]]
     assert out == expected
     assert deduplicated.rows == len(out)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from simulated_lists import ListServer, absent, always, numbered, read
 
-from hsmirror.api.paging import Claims
+from hsmirror.api.paging import Cursor
 from hsmirror.mirror.proof import MOST_PASSES, DistinctCounter, Judgement, PassFacts, judge
 
 PROVEN, READ_AGAIN, UNPROVEN = Judgement.PROVEN, Judgement.READ_AGAIN, Judgement.UNPROVEN
@@ -23,10 +24,20 @@ def facts(
     distinct: int | None = None,
     moved: bool = False,
     fingerprint: int = 1,
+    ambiguous: bool = False,
     warnings: tuple[str, ...] = (),
 ) -> PassFacts:
-    claims = Claims(rows, total, total, moved, total is not None and rows < total)
-    return PassFacts(claims, rows if distinct is None else distinct, fingerprint, warnings)
+    claims = replace(
+        Cursor(limit=1).claims,
+        rows=rows,
+        first_total=total,
+        last_total=total,
+        total_moved=moved,
+        fell_short=total is not None and rows < total,
+    )
+    return PassFacts(
+        claims, rows if distinct is None else distinct, fingerprint, is_ambiguous=ambiguous, warnings=warnings
+    )
 
 
 # --- single passes ---------------------------------------------------------------------------------------
@@ -44,7 +55,13 @@ def test_as_many_distinct_rows_as_the_total_are_all_of_them(total: int | None) -
         facts(6, 5),
         facts(5, None, distinct=4),
     ],
-    ids=["the total moved", "a row came twice", "rows are missing", "rows too many", "a repeat without a total"],
+    ids=[
+        "the total moved",
+        "a row came twice",
+        "rows are missing",
+        "rows too many",
+        "a repeat without a total",
+    ],
 )
 def test_anything_odd_is_read_again(first: PassFacts) -> None:
     assert judge([first], distinct_in_all=first.distinct).judgement is READ_AGAIN
@@ -62,6 +79,19 @@ def test_fault_03_two_passes_that_agree_tell_a_wrong_total_from_a_missing_row() 
     assert verdict.judgement is PROVEN
     assert "7" in verdict.note
     assert "5" in verdict.note
+
+
+def test_fault_53_rows_that_cannot_be_told_apart_take_two_readings_that_agree() -> None:
+    """One may have come twice and another not at all, with the right number in the end."""
+    first = facts(5, 5, ambiguous=True)
+    assert judge([first]).judgement is READ_AGAIN
+    assert judge([first, facts(5, 5, ambiguous=True, fingerprint=2)]).judgement is READ_AGAIN
+    assert judge([first, first]).judgement is PROVEN
+
+
+def test_fault_09_passes_that_agree_on_a_repeated_row_agree_on_a_missing_one() -> None:
+    twice = facts(30, 30, distinct=29)
+    assert judge([twice, twice], distinct_in_all=29).judgement is READ_AGAIN
 
 
 def test_fault_09_passes_in_varying_order_have_all_rows_together() -> None:
@@ -193,7 +223,9 @@ def counted(rows: Iterable[object]) -> DistinctCounter:
 
 
 @given(rows=st.lists(st.text(max_size=4), max_size=30), seed=st.integers(0, 9), cut=st.integers(0, 30))
-def test_the_fingerprint_is_of_the_rows_in_any_order_and_any_batches(rows: list[str], seed: int, cut: int) -> None:
+def test_the_fingerprint_is_of_the_rows_in_any_order_and_any_batches(
+    rows: list[str], seed: int, cut: int
+) -> None:
     shuffled = random.Random(seed).sample(rows, len(rows))
     in_batches = counted(shuffled[:cut])
     in_batches.add(shuffled[cut:])

@@ -110,8 +110,13 @@ async def test_what_a_server_lacks_is_noted_and_not_asked_for_again_until_a_full
 
 
 # --- how answers look --------------------------------------------------------------------------------
-@pytest.mark.parametrize("page_cap", [10_000, 100, 7])
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize(
+    ("style", "page_cap"),
+    [
+        *((style, page_cap) for style in STYLES for page_cap in (100, 7)),
+        *((style, 10_000) for style in ("none", "total-high", "total-low", "early-end")),
+    ],
+)
 async def test_every_style_of_paging_is_read_to_its_end(start_lab, tmp_path, style, page_cap):
     """That every list is complete can be proven under each style: where a total is wrong, or comes not at all,
     a further page or a second reading shows that there is no more."""

@@ -158,9 +158,13 @@ def test_whoever_waits_as_told_never_exceeds_either_limit_in_any_span(
         budget.answered(endpoint, now)
     blink = 1e-6
     for _, _, answered_at in log:
-        within_hour = [entry for entry in log if entry[2] >= answered_at and entry[1] < answered_at + 3600 - blink]
+        within_hour = [
+            entry for entry in log if entry[2] >= answered_at and entry[1] < answered_at + 3600 - blink
+        ]
         assert len(within_hour) <= hour
         for endpoint in "ab":
             spent = [entry for entry in log if entry[0] == endpoint]
-            within_minute = [entry for entry in spent if entry[2] >= answered_at and entry[1] < answered_at + 60 - blink]
+            within_minute = [
+                entry for entry in spent if entry[2] >= answered_at and entry[1] < answered_at + 60 - blink
+            ]
             assert len(within_minute) <= minute

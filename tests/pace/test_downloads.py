@@ -61,5 +61,7 @@ def test_the_next_download_is_the_one_whose_address_expires_first(expiries: list
     assert len(queue) == len(expiries)
     order = [queue.take() for _ in expiries]
     never = float("inf")
-    assert order == sorted(range(len(expiries)), key=lambda job: (never if expiries[job] is None else expiries[job], job))
+    assert order == sorted(
+        range(len(expiries)), key=lambda job: (never if expiries[job] is None else expiries[job], job)
+    )
     assert queue.take() is None
