@@ -30,7 +30,7 @@ _ALL = (
     DataType("videochat", "read:videochat", takes_time_range=True, documented=False),
     DataType("eyetracking", "read:eyetracking", documented=False),
     DataType("variables", "read:events", scopes=frozenset({Scope.ROOM}), paged=False, documented=False),
-    # A room's list has the runs among the decisions; they are the rows of agent-runs, so that one way is enough.
+    # A room's list has the runs, too; but those are the rows of agent-runs, so that one way is enough.
     DataType("agent-decisions", "read:events", ("id",), scopes=_EXPERIMENT, paged=False, documented=False),
     DataType("agent-runs", "read:events", ("id",), scopes=_EXPERIMENT, paged=False, documented=False),
     DataType("deployments", "read:deployments", ("id",), (), (), _EXPERIMENT, paged=False, documented=False),

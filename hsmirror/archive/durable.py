@@ -82,6 +82,14 @@ def _require_real_folders(root: Path, folder: Path) -> None:
         folder = folder.parent
 
 
+def has_size(path: Path, size_bytes: int) -> bool:
+    """Is a file of that size there? A look that costs nothing; its hash is for `verify` to check."""
+    try:
+        return path.stat().st_size == size_bytes
+    except OSError:
+        return False
+
+
 def sync_file(path: Path) -> None:
     """Have the file's bytes on the disk."""
     with disk_errors(f"sync {path}"):

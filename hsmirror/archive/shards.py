@@ -14,12 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from isal import igzip, isal_zlib
+from isal import igzip, igzip_lib, isal_zlib
 
 from hsmirror.archive import durable
+from hsmirror.archive.layout import SUFFIXES
 from hsmirror.errors import ConfigurationError, DamagedError, StorageError
 
 PIECE_BYTES = 1 << 20
+
+_DAMAGE = cast("tuple[type[Exception], ...]", (OSError, EOFError, zlib.error, igzip_lib.error))
 
 _GZIP = 31  # zlib's code for a gzip header, whose time stamp isal leaves at 0
 
@@ -88,8 +91,9 @@ class ShardBuilder:
 
     def add(self, lines: bytes) -> None:
         """Add whole lines, each with its line break."""
-        self._waiting.append(lines)
-        self.waiting_bytes += len(lines)
+        if lines:
+            self._waiting.append(lines)
+            self.waiting_bytes += len(lines)
 
     def flush(self) -> None:
         """Write what has gathered to whole pieces."""
@@ -114,7 +118,8 @@ class ShardBuilder:
         return self._stem.with_name(f"{self._stem.name}.spool")
 
     def _new_part(self) -> _OpenPart:
-        path = self._stem.with_name(f"{self._stem.name}.{len(self._closed)}.staged")
+        suffix = SUFFIXES[self._form.compression]
+        path = self._stem.with_name(f"{self._stem.name}.{len(self._closed)}{suffix}.staged")
         return _OpenPart(path, self._compress, self._modes)
 
     def _take(self) -> bytes:
@@ -135,7 +140,8 @@ class ShardBuilder:
             if end == at:
                 self._close_part()
                 continue
-            is_closing = end < len(content)
+            fills = self._part.content_bytes + end - at >= self._form.shard_bytes
+            is_closing = fills or end < len(content)
             # A piece may end within a row: the whole row is here, and known to fit into this part.
             while end - at >= PIECE_BYTES or (at < end and (is_closing or is_last)):
                 piece_end = min(at + PIECE_BYTES, end)
@@ -201,31 +207,55 @@ class _OpenPart:
 
 
 def read_rows(path: Path) -> Iterator[bytes]:
-    """The rows of a shard, each without its line break; by the name's ending, staged names included.
+    """The rows of a shard, each without its line break; by its name, staged and superseded ones included.
 
     Raises:
         DamagedError: cannot be read, or is not what its name says.
     """
+    rest = b""
     try:
-        with _open(path) as stream:
-            for line in stream:
-                yield line.rstrip(b"\n")
-    except (OSError, EOFError, zlib.error) as error:
+        for content in _contents(path):
+            *lines, rest = (rest + content).split(b"\n")
+            yield from lines
+    except _DAMAGE as error:
         raise DamagedError(f"{path} is damaged ({type(error).__name__})") from error
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] != "zstandard":  # zstandard may be missing
-            raise
-        raise DamagedError(f"{path} is damaged ({type(error).__name__})") from error
+    if rest:
+        yield rest
 
 
-def _open(path: Path) -> IO[bytes]:
-    with path.open("rb") as probe:
-        magic = probe.read(4)
-    if magic[:2] == b"\x1f\x8b":
-        return cast("IO[bytes]", igzip.open(path, "rb"))  # type: ignore[no-untyped-call]  # isal has no types for it
-    if magic == b"\x28\xb5\x2f\xfd":
-        return cast("IO[bytes]", _zstandard().open(path, "rb"))
-    return path.open("rb")
+def _contents(path: Path) -> Iterator[bytes]:
+    """What a shard holds, in pieces. Its name decides: damage must not make rows of compressed bytes."""
+    name = path.name.removesuffix(".staged").removesuffix(".superseded")
+    if name.endswith(".gz"):
+        file: IO[bytes] = igzip.open(path, "rb")  # type: ignore[no-untyped-call]  # isal has no types for it
+    elif name.endswith(".zst"):
+        yield from _frames(path)
+        return
+    else:
+        file = path.open("rb")
+    with file:
+        while content := file.read(PIECE_BYTES):
+            yield content
+
+
+def _frames(path: Path) -> Iterator[bytes]:
+    """The contents of zstd frames; the library's own reader takes a file cut short for a whole one."""
+    zstandard = _zstandard()
+    decompressor = zstandard.ZstdDecompressor()
+    with path.open("rb") as file:
+        while compressed := file.read(PIECE_BYTES):
+            frame = decompressor.decompressobj()
+            while True:
+                try:
+                    yield frame.decompress(compressed)
+                except zstandard.ZstdError as error:
+                    raise EOFError("not a zstd frame") from error
+                if frame.eof and not frame.unused_data:
+                    break
+                if frame.eof:
+                    compressed, frame = frame.unused_data, decompressor.decompressobj()
+                elif not (compressed := file.read(PIECE_BYTES)):
+                    raise EOFError("the last frame is cut short")
 
 
 def _zstandard() -> Any:  # zstandard is optional, so that its types may be missing

@@ -46,14 +46,14 @@ def ways_to_read(archive: Path, data_type: str = "events") -> tuple[Way, ...]:
             "import glob, pandas\n"
             f"shards = glob.glob('{shards}')\n"
             f"{data_type} = pandas.concat(\n"
-            "  pandas.read_json(shard, lines=True) for shard in shards)",
+            "  pandas.read_json(shard, lines=True, dtype=False) for shard in shards)",
         ),
         Way(
             "R",
-            "library(jsonlite)\n"
             f"shards <- Sys.glob('{shards}')\n"
-            f"{data_type} <- rbind_pages(lapply(shards, function(shard)\n"
-            "  flatten(stream_in(gzfile(shard), verbose = FALSE))))",
+            "rows <- unlist(lapply(shards, readLines, encoding = 'UTF-8'))\n"
+            f"{data_type} <- jsonlite::fromJSON(\n"
+            "  paste0('[', paste(rows, collapse = ','), ']'), flatten = TRUE)",
         ),
     )
 

@@ -80,5 +80,6 @@ def _show(report: VerifyReport, output: Output) -> None:
         return
     broken = len(report.missing) + len(report.damaged) + len(report.unreadable)
     output.result(
-        f"damaged: {counted(broken, 'file')} of {checked} checked; run hsmirror sync --full to fetch them again"
+        f"damaged: {counted(broken, 'file')} of {checked} checked; remove what is damaged, and the next sync "
+        "fetches it again"
     )

@@ -18,7 +18,8 @@ async def document_commit(context: Context, experiment: str, path: str, document
     content = without_signatures(document, always=False) + b"\n"
     sha256 = hashlib.sha256(content).hexdigest()
     held = context.receipts.document(path)
-    if held is not None and held.sha256 == sha256:
+    is_there = held is not None and durable.has_size(context.layout.absolute(path), held.size_bytes)
+    if held is not None and is_there and held.sha256 == sha256:
         return None
     staged = context.staging.new_path()
     await anyio.to_thread.run_sync(durable.append, staged, content, context.staging.modes)

@@ -16,6 +16,7 @@ import anyio.to_thread
 
 from hsmirror.api.addresses import SignedAddress
 from hsmirror.api.transport import FileStream, Transport
+from hsmirror.archive.durable import has_size
 from hsmirror.archive.receipts import FileReceipt, PendingReceipt
 from hsmirror.errors import (
     AddressExpiredError,
@@ -154,7 +155,8 @@ class Downloader:
             return
         counts = self._counts.setdefault(recording.experiment, _Counts())
         held = self._context.receipts.file(path)
-        if held is not None and recording.size_bytes in {None, held.size_bytes}:
+        is_held = held is not None and has_size(self._context.layout.absolute(path), held.size_bytes)
+        if held is not None and is_held and recording.size_bytes in {None, held.size_bytes}:
             counts.held += 1
             return
         if recording.pending:

@@ -99,7 +99,9 @@ async def read_proven(
         parts: PartsByRoom = staged[-1]
         distinct_in_all: int | None = None
         if len(passes) > 1 or facts.distinct != facts.claims.rows:
-            parts, distinct_in_all = await anyio.to_thread.run_sync(_combine, context, key.data_type, staged, passes)
+            parts, distinct_in_all = await anyio.to_thread.run_sync(
+                _combine, context, key.data_type, staged, passes
+            )
         verdict = judge(passes, distinct_in_all=distinct_in_all)
         if verdict.judgement is not Judgement.READ_AGAIN:
             break

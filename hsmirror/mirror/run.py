@@ -160,7 +160,10 @@ class _Run:
     def open_archive(self) -> None:
         """Make or check the archive, and finish what a run that died has left."""
         layout, base_url = self.layout, self._settings.api.base_url
-        if layout.marker.exists():
+        with durable.disk_errors(f"look into {layout.root}"):
+            is_archive = layout.marker.exists()
+            names = set() if is_archive else set(layout.root.iterdir())
+        if is_archive:
             upstream = read_marker(layout).upstream
             if not _is_same_upstream(upstream, base_url):
                 raise UsageError(
@@ -169,8 +172,7 @@ class _Run:
                 )
         else:
             ours = {layout.state, durable.staged_beside(layout.marker)}
-            foreign = [path for path in layout.root.iterdir() if path not in ours]
-            if foreign:
+            if names - ours:
                 raise UsageError(
                     f"{layout.root} is not empty and not an archive (it has no archive.json); "
                     "choose an empty or a new folder"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from hsmirror.archive.durable import has_size
 from hsmirror.archive.layout import SUFFIXES, Layout, shard_path
 from hsmirror.archive.receipts import Claim, Receipts, ShardReceipt
 from hsmirror.archive.shards import ShardBuilder, StagedPart
@@ -85,7 +86,7 @@ class Settlement:
             held = [msgspec.structs.replace(each, complete_for=()) for each in shelf.held(self.receipts)]
             settled = replace(
                 self._first(shelf, held, staged, merge_claims((), claim)),
-                note=f"{error}; it is kept below {self.layout.superseded} and was replaced by what came",
+                note=f"{error}; what came now takes its place",
             )
         if settled.commit is None or not settled.commit.placements:
             for part in staged:
@@ -245,12 +246,8 @@ def _require_files(files: Sequence[ShardReceipt], paths: Sequence[Path]) -> None
         DamagedError: a held file is missing, or has another size than its receipt says.
     """
     for receipt, path in zip(files, paths, strict=True):
-        try:
-            size_bytes = path.stat().st_size
-        except OSError as error:
-            raise DamagedError(f"{receipt.path} cannot be read ({error.strerror})") from error
-        if size_bytes != receipt.size_bytes:
-            raise DamagedError(f"{receipt.path} is damaged: {size_bytes} bytes instead of {receipt.size_bytes}")
+        if not has_size(path, receipt.size_bytes):
+            raise DamagedError(f"{receipt.path} is missing, or not of {receipt.size_bytes} bytes")
 
 
 def _contents(files: Sequence[ShardReceipt]) -> list[str | None]:

@@ -132,7 +132,8 @@ def test_a_flush_writes_whole_pieces_and_holds_back_the_rest(tmp_path: Path, com
     assert not list(tmp_path.iterdir())
     builder.add(lines(noise(PIECE_BYTES)))
     builder.flush()
-    assert [path.name for path in tmp_path.iterdir()] == ["1.0.staged"]
+    suffix = {"none": ".ndjson", "gzip": ".ndjson.gz", "zstd": ".ndjson.zst"}[compression]
+    assert [path.name for path in tmp_path.iterdir()] == [f"1.0{suffix}.staged"]
     assert 0 < builder.pending_bytes < PIECE_BYTES
 
 

@@ -44,7 +44,9 @@ async def test_a_run_over_unchanged_data_changes_nothing(start_lab, tmp_path, ad
     assert second.requests <= first.requests
 
 
-@pytest.mark.parametrize("shape", [{"rows_name_rooms": False}, {"big_numbers": True}], ids=["untold", "big numbers"])
+@pytest.mark.parametrize(
+    "shape", [{"rows_name_rooms": False}, {"big_numbers": True}], ids=["untold", "big numbers"]
+)
 async def test_nor_does_it_where_rows_are_awkward(start_lab, tmp_path, shape):
     lab = await start_lab(**(SMALL | shape))
     await run_sync(lab, tmp_path)
@@ -214,5 +216,3 @@ async def test_what_the_run_needs_to_remember_of_the_key_is_private(start_lab, t
     await run_sync(lab, tmp_path, **EVENTS)
     modes = Counter(stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").rglob("*"))
     assert set(modes) == {0o600}
-
-

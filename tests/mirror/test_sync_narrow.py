@@ -59,7 +59,7 @@ async def test_of_a_room_just_its_rows_and_files_come(start_lab, tmp_path):
     report = await run_sync(lab, tmp_path, rooms=(ROOM,))
     assert (report.exit_status, report.problems) == (0, ())
     archive = tmp_path / "archive"
-    for data_type in (*DOCUMENTED, "participants", "videochat", "eyetracking", "variables", "agent-decisions"):
+    for data_type in (*DOCUMENTED, "participants", "videochat", "eyetracking", "variables"):
         expected = in_room(ledger_rows(lab.source, EXPERIMENT, data_type), ROOM)
         assert held_rows(archive, EXPERIMENT, data_type) == expected, data_type
     assert {room for room, _, _ in held_files(archive, EXPERIMENT)} == {ROOM}

@@ -157,7 +157,9 @@ async def test_a_download_that_outlives_its_address_goes_on_from_its_byte_under_
 
 
 @DIALECTS
-async def test_addresses_that_expired_while_others_downloaded_are_renewed_before_use(start_lab, tmp_path, dialect):
+async def test_addresses_that_expired_while_others_downloaded_are_renewed_before_use(
+    start_lab, tmp_path, dialect
+):
     """One download at a time, 0.7 s each; the addresses of all six came at once and live 3 s."""
     cuts = CutConnections(seconds=60)
     lab = await start_lab(
@@ -359,12 +361,12 @@ async def test_an_address_within_a_private_network_is_not_visited(start_lab, tmp
         answer = await handler(request)
         if "/data/recordings/" in request.path and isinstance(answer, web.Response):
             assert isinstance(answer.body, bytes)
-            answer.body = re.sub(rb'"downloadUrl":"http://[^/]+/', b'"downloadUrl":"http://10.0.0.7/', answer.body)
+            answer.body = re.sub(
+                rb'"downloadUrl":"http://[^/]+/', b'"downloadUrl":"http://10.0.0.7/', answer.body
+            )
         return answer
 
-    lab = await start_lab(
-        rooms=1, answers=AnswerOptions(gzip=False), faults=LabFaults(api=(elsewhere,)), **FEW
-    )
+    lab = await start_lab(rooms=1, answers=AnswerOptions(gzip=False), faults=LabFaults(api=(elsewhere,)), **FEW)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert report.exit_status == 3
     assert the_experiment(report).files_failed == 2

@@ -54,7 +54,9 @@ async def test_a_key_that_is_refused_midway_loses_nothing_of_what_was_committed(
     @web.middleware
     async def revoked(request: web.Request, handler: Any) -> web.StreamResponse:
         if refused:
-            return web.json_response({"status": "error", "error": {"code": "X", "message": "revoked"}}, status=401)
+            return web.json_response(
+                {"status": "error", "error": {"code": "X", "message": "revoked"}}, status=401
+            )
         return await handler(request)
 
     lab = await start_lab(faults=LabFaults(api=(revoked,)), **SMALL)
@@ -117,7 +119,9 @@ async def test_an_unknown_experiment_is_named_and_the_others_are_complete(start_
     assert not list((tmp_path / "archive").glob("experiment_id=exp_typo*"))
 
 
-@pytest.mark.parametrize("hostile", ["../../etc", "a/b", "x?limit=1", "..", "exp\x00", "%2e%2e", "exp research"])
+@pytest.mark.parametrize(
+    "hostile", ["../../etc", "a/b", "x?limit=1", "..", "exp\x00", "%2e%2e", "exp research"]
+)
 async def test_an_id_that_would_lead_elsewhere_is_just_unknown(start_lab, tmp_path, hostile):
     lab = await start_lab(rooms=1, events_per_room=10, recordings_per_room=0)
     report = await run_sync(lab, tmp_path, hostile)

@@ -26,6 +26,7 @@ STYLES = (
     "no-total",
     "early-end",
 )
+OF_AGENTS = ("agent-decisions", "agent-runs")
 OF_NEWER_SERVERS = tuple(name for name in NEWER if name not in {"rooms", "deployments"})
 
 
@@ -39,9 +40,9 @@ async def mirrored(start_lab, tmp_path, **given: Any) -> tuple[Any, Any]:
     ("shape", "untold"),
     [
         pytest.param({"room_field": "newer"}, (), id="newer field names"),
-        # Runs of agents are listed by experiment alone: a row that names no room then belongs to none.
-        pytest.param({"rows_name_rooms": False}, ("agent-runs",), id="no room in any row"),
-        pytest.param({"rows_name_rooms": False, "room_field": "newer"}, ("agent-runs",), id="both"),
+        # What agents did is read by experiment alone: a row that names no room then belongs to none.
+        pytest.param({"rows_name_rooms": False}, OF_AGENTS, id="no room in any row"),
+        pytest.param({"rows_name_rooms": False, "room_field": "newer"}, OF_AGENTS, id="both"),
     ],
 )
 @pytest.mark.parametrize("rooms_endpoint", [True, False], ids=["rooms listed", "rooms not listed"])
@@ -120,11 +121,19 @@ async def test_what_a_server_lacks_is_noted_and_not_asked_for_again_until_a_full
 async def test_every_style_of_paging_is_read_to_its_end(start_lab, tmp_path, style, page_cap):
     """That every list is complete can be proven under each style: where a total is wrong, or comes not at all,
     a further page or a second reading shows that there is no more."""
-    answers = AnswerOptions(pagination=style, page_cap=page_cap)
-    lab, report = await mirrored(start_lab, tmp_path, answers=answers)
+    lab = await start_lab(answers=AnswerOptions(pagination=style, page_cap=page_cap), **SMALL)
+    report = await run_sync(lab, tmp_path, overrides={"limits.requests_per_minute_per_endpoint": 1_000})
     assert differences(tmp_path / "archive", lab.source) == {}
     assert (report.exit_status, report.problems) == (0, ())
     assert all(each.is_complete for each in type_reports(report).values())
+
+
+async def test_a_total_that_is_too_high_costs_a_look_past_the_end_and_no_more(start_lab, tmp_path):
+    """Five rooms of two components, each said to have nine: read twice, and looked for behind the end."""
+    lab = await start_lab(answers=AnswerOptions(pagination="total-high"), **SMALL)
+    report = await run_sync(lab, tmp_path, data_types=("components",))
+    assert report.exit_status == 0
+    assert lab.statistics().by_endpoint["data/components"] <= 1 + 5 * 2 * 3
 
 
 @pytest.mark.parametrize("gzip", [True, False], ids=["gzip", "plain"])

@@ -39,7 +39,9 @@ async def test_the_report_counts_what_is_held(start_lab, tmp_path):
 
 
 async def test_every_experiment_own_and_shared_is_meant_by_an_asterisk(start_lab, tmp_path):
-    lab = await start_lab(experiments=2, shared_experiments=1, rooms=2, events_per_room=20, recordings_per_room=1)
+    lab = await start_lab(
+        experiments=2, shared_experiments=1, rooms=2, events_per_room=20, recordings_per_room=1
+    )
     report = await run_sync(lab, tmp_path, "*")
     assert report.exit_status == 0
     assert {each.id for each in report.experiments} == set(lab.source.experiment_ids())
@@ -113,7 +115,11 @@ async def test_sha256sum_confirms_every_file(start_lab, tmp_path):
     await run_sync(lab, tmp_path)
     archive = tmp_path / "archive"
     checked = subprocess.run(
-        [sha256sum, "--check", "--strict", "SHA256SUMS"], cwd=archive, capture_output=True, text=True, check=False
+        [sha256sum, "--check", "--strict", "SHA256SUMS"],
+        cwd=archive,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert checked.returncode == 0, checked.stderr
     named = {line.removesuffix(": OK") for line in checked.stdout.splitlines()}
@@ -149,9 +155,7 @@ async def test_nobody_else_may_read_participants_data(start_lab, tmp_path):
     lab = await start_lab(rooms=2, events_per_room=20, recordings_per_room=1)
     await run_sync(lab, tmp_path)
     archive = tmp_path / "archive"
-    modes = {
-        (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (archive, *archive.rglob("*"))
-    }
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (archive, *archive.rglob("*"))}
     assert modes == {(True, 0o700), (False, 0o600)}
 
 
@@ -159,9 +163,7 @@ async def test_the_mode_in_the_settings_counts(start_lab, tmp_path):
     lab = await start_lab(rooms=1, events_per_room=20, recordings_per_room=1)
     await run_sync(lab, tmp_path, overrides={"archive.mode": "0750"})
     archive = tmp_path / "archive"
-    modes = {
-        (path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (archive, *archive.rglob("*"))
-    }
+    modes = {(path.is_dir(), stat.S_IMODE(path.stat().st_mode)) for path in (archive, *archive.rglob("*"))}
     assert modes == {(True, 0o750), (False, 0o640)}
 
 
