@@ -20,11 +20,15 @@ from hsmirror.model import Secret
 _ADDRESS_MEMBER = re.compile(rb'("(?:downloadUrl|url)"\s*:\s*")((?:[^"\\]|\\.)*)(")')
 _QUERY_START = re.compile(rb"\?|\\u003[fF]")
 _ANY_ADDRESS = re.compile(rb'(https?:(?:\\?/){2}[^\s"?]*?)((?:\?|\\u003[fF])[^\s"]*)')
-_SURE_SIGNATURE = re.compile(rb"(?i)x-goog-signature=|x-amz-signature=|[?&]signature=|key-pair-id=")
+_SURE_SIGNATURE = re.compile(
+    rb"(?i)x-goog-signature=|x-amz-signature=|(?:[?&]|\\u003f|\\u0026)signature=|key-pair-id="
+)
 SIGNATURE_MARKS = (b"ignature=", b"Key-Pair-Id", b"token=", b"sig=")
 """A text with none of these holds no signed address: a quick look before a slow one."""
 
-_SIGNATURE = re.compile(rb"(?i)x-goog-signature|x-amz-signature|[?&]signature=|[?&]sig=|[?&]token=|key-pair-id")
+_SIGNATURE = re.compile(
+    rb"(?i)x-goog-signature|x-amz-signature|(?:[?&]|\\u003f|\\u0026)(?:signature|sig|token)=|key-pair-id"
+)
 
 
 @dataclass(frozen=True, slots=True)

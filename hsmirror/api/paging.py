@@ -32,6 +32,7 @@ class Claims:
 
     rows: int
     pages: int
+    """Pages with rows: what came in one page did not move while it was read."""
     first_total: int | None
     last_total: int | None
     total_moved: bool
@@ -120,7 +121,7 @@ class Cursor:
             CorruptError: the server repeats a page, or hands out rows without end.
         """
         self._outstanding.remove(ask)
-        self._pages += 1
+        self._pages += bool(page.rows)
         self._note_total(page.pagination.total)
         count = len(page.rows)
         if count and self._is_repeat(ask, page):
@@ -214,11 +215,18 @@ class Cursor:
             self._waiting.append(Ask(reached, ask.limit - count))
             if ask.limit == self.limit:
                 self.limit = count
-        elif not count and is_inside and self._may_recheck(ask.offset):
+        elif not count and is_inside and not self._was_last(ask.offset) and self._may_recheck(ask.offset):
             self._waiting.append(ask)
         elif not count:
             self._end = ask.offset if self._end is None else min(self._end, ask.offset)
         return count
+
+    def _was_last(self, offset: int) -> bool:
+        """Did the page that ends here say that it is the last one?"""
+        if self._last is None:
+            return False
+        start, _, page = self._last
+        return start + len(page.rows) == offset and page.pagination.has_more is False
 
     def _may_recheck(self, offset: int) -> bool:
         self._rechecks[offset] = self._rechecks.get(offset, 0) + 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import socket
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -84,6 +83,7 @@ class FileStream:
     hashes: OfferedHashes
     skew_seconds: float
     _response: aiohttp.ClientResponse = field(repr=False)
+    _clock: Clock = field(repr=False)
     _label: str = ""
 
     async def pieces(self, size_bytes: int) -> AsyncGenerator[bytes, None]:
@@ -95,7 +95,7 @@ class FileStream:
         gathered: list[bytes] = []
         size = 0
         failure: Exception | None = None
-        speed = _Speed()
+        speed = _Speed(self._clock)
         while failure is None:
             try:
                 with speed.waiting():
@@ -121,15 +121,16 @@ class FileStream:
 class _Speed:
     """Notices a sender that gives next to nothing, by the time spent waiting for it alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._waited_seconds = 0.0
         self._bytes = 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        started = time.monotonic()
+        started = self._clock.monotonic()
         yield
-        self._waited_seconds += time.monotonic() - started
+        self._waited_seconds += self._clock.monotonic() - started
 
     def received(self, count: int) -> None:
         self._bytes += count
@@ -232,7 +233,7 @@ class Transport:
     async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        speed = _Speed()
+        speed = _Speed(self._clock)
         while True:
             with speed.waiting():
                 chunk = await response.content.readany()
@@ -350,6 +351,7 @@ class Transport:
             hashes=offered_hashes(headers) if is_as_stored else OfferedHashes(),
             skew_seconds=self._skew(headers.get("date")),
             _response=response,
+            _clock=self._clock,
             _label=label,
         )
 

@@ -54,6 +54,10 @@ class Rooms(Protocol):
         """All rooms; waits for the types that may still name some. `asking` itself will name no more."""
 
     @property
+    def are_listed(self) -> bool:
+        """Does the server list them? Otherwise they are those that rows name."""
+
+    @property
     def doubt(self) -> str:
         """Why there may be more rooms than are known; empty where there is no reason to think so."""
 
@@ -96,6 +100,8 @@ class TypeMirror:
         self._changed_shards = 0
         self._total: int | None = None
         self._reasons: dict[str, None] = {}  # why it is not complete
+        self._has_no_way = False
+        self._lacks_scope = False
         self._absent = ""  # why the server does not offer it
 
     async def run(self) -> TypeReport | None:
@@ -122,6 +128,11 @@ class TypeMirror:
             self._context.tally.note(f"{self._what}: {self._absent}")
             await self._context.committer.commit(self._context.absences.commit(self._what, self._absent))
             return None
+        if self._has_no_way:
+            self._context.tally.note(
+                f"{self._what}: not asked for (no room is known, and it is listed by room)"
+            )
+            return None
         await self._remember(way)
         return self._report()
 
@@ -140,6 +151,7 @@ class TypeMirror:
             )
         elif way is Way.ROOMS:
             rooms = list(self._wanted.rooms) or await self._rooms.known(self._type)
+            self._has_no_way = not rooms and not self._rooms.are_listed
             await self._read_each(
                 [[self._key(Scope.ROOM, room, room)] for room in rooms],
                 may_be_absent=not self._type.documented,
@@ -330,6 +342,7 @@ class TypeMirror:
             rooms=sum(1 for rows in self._held_rows.values() if rows),
             is_complete=not self._reasons,
             changed_shards=self._changed_shards,
+            lacks_scope=self._lacks_scope,
             why=self._why,
         )
 
@@ -346,6 +359,7 @@ class TypeMirror:
         if isinstance(error, ForbiddenError):
             scopes = ", ".join(error.required_scopes or (self._type.required_scope,))
             why = f"the key lacks the scope {scopes}"
+            self._lacks_scope = True
             if self._type.documented:
                 self._fail(f"{why}; give the key that scope, or leave the data type out")
             else:

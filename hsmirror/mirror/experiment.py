@@ -199,6 +199,10 @@ class _Rooms:
     def __len__(self) -> int:
         return len(self._named)
 
+    @property
+    def are_listed(self) -> bool:
+        return self._listed is not None
+
     def named(self, data_type: DataType, rooms: Iterable[str | None]) -> None:
         names = [room for room in rooms if room is not None]
         self._named.update(dict.fromkeys(names))
@@ -249,10 +253,15 @@ class _Rooms:
         for person, room in people or ():
             if person in wanted and room is not None:
                 by_room.setdefault(room, []).append(person)
-        found = {person for persons in by_room.values() for person in persons}
-        # Whom that list does not place may be in any room.
-        for room in await self._catalogue() or () if found != wanted else ():
-            by_room.setdefault(room, []).extend(sorted(wanted - found))
+        unplaced = sorted(wanted - {person for persons in by_room.values() for person in persons})
+        if people is not None and not any(room is None for _, room in people):
+            self._context.tally.problems += [
+                Problem(f"participant {person} is in no room; check the id", experiment=self._wanted.experiment)
+                for person in unplaced
+            ]
+        elif unplaced:  # they may be in any room
+            for room in await self._catalogue() or ():
+                by_room.setdefault(room, []).extend(unplaced)
         return by_room
 
     async def _catalogue(self) -> list[str] | None:

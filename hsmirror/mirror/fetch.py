@@ -296,7 +296,10 @@ class Fetcher:
         self._received_bytes += len(answer.body)
         self.skew_seconds = answer.skew_seconds
         # A limit of another size is of another window: the minute's, say.
-        if answer.remaining is not None and answer.limit == self._budget.limits.requests_per_hour:
+        limits = self._budget.limits
+        if answer.remaining is not None and answer.limit == (
+            limits.announced_per_hour or limits.requests_per_hour
+        ):
             self._budget.server_says_left(answer.remaining, self._clock.monotonic())
         return answer.body
 

@@ -16,6 +16,7 @@ import msgspec
 
 from hsmirror import __version__
 from hsmirror.api.addresses import is_loopback_host
+from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.envelope import Row
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
@@ -343,12 +344,8 @@ class _Run:
         if not problems and all(report.is_complete for report in self._reports.values()):
             return Exit.COMPLETE
         kinds = [kind for report in self._reports.values() for kind in report.types]
-        lacking = [kind for kind in kinds if "lacks the scope" in kind.why]
-        if (
-            lacking
-            and len(lacking) == len(kinds)
-            and not any(report.problem for report in self._reports.values())
-        ):
+        documented = [kind for kind in kinds if DATA_TYPES[kind.data_type].documented]
+        if documented and all(kind.lacks_scope for kind in documented):
             return Exit.KEY_REFUSED
         return Exit.INCOMPLETE
 

@@ -9,7 +9,7 @@ the server may have counted it at any time in between.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HOUR_SECONDS = 3600.0
 MINUTE_SECONDS = 60.0
@@ -23,6 +23,8 @@ class Limits:
     requests_per_minute_per_endpoint: int = 100
     hour_seconds: float = HOUR_SECONDS
     minute_seconds: float = MINUTE_SECONDS
+    announced_per_hour: int | None = field(default=None, compare=False)
+    """What the server says its hourly limit is, where only a share of it is ours."""
 
     def shared(self, share: float) -> Limits:
         """The same limits for one of several users of the key; at least one request of each."""
@@ -31,6 +33,7 @@ class Limits:
             max(1, int(self.requests_per_minute_per_endpoint * share)),
             self.hour_seconds,
             self.minute_seconds,
+            self.announced_per_hour or self.requests_per_hour,
         )
 
 

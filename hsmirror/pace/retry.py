@@ -30,7 +30,7 @@ class Backoff:
 
 
 REQUESTS = Backoff()
-"""For one request of the API: half a minute in all, before the list that it belongs to is given up."""
+"""For one request of the API: a quarter of a minute in all, before the list that it belongs to is given up."""
 
 THROTTLES = Backoff(first_seconds=2.0, longest_seconds=300.0, attempts=12)
 """For 429s that do not say how long: the key rests longer each time."""

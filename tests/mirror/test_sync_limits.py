@@ -71,7 +71,7 @@ async def test_the_budget_outlives_the_run(start_lab, tmp_path):
     """Thirty requests an hour: the first run takes a part of them, the second one ends when they are spent."""
     lab = await start_lab(rooms=2, events_per_room=10, recordings_per_room=0)
 
-    async def run(**overrides: object):
+    async def run():
         return await sync(
             settings_for(lab, tmp_path, {"limits.requests_per_hour": 30}),
             Secret(lab.key),

@@ -1,4 +1,4 @@
-"""Narrow runs: only what was asked for comes, is said to be complete for just that, and spoils nothing wider."""
+"""Narrow runs: just what was asked for comes, is claimed for just that, and spoils nothing wider."""
 
 from __future__ import annotations
 

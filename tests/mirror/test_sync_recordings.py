@@ -156,16 +156,13 @@ async def test_a_download_that_outlives_its_address_goes_on_from_its_byte_under_
     assert twice <= 0.2 * bytes_per_second * len(starts)
 
 
-@DIALECTS
-async def test_addresses_that_expired_while_others_downloaded_are_renewed_before_use(
-    start_lab, tmp_path, dialect
-):
+async def test_addresses_that_expired_while_others_downloaded_are_renewed_before_use(start_lab, tmp_path):
     """One download at a time, 0.7 s each; the addresses of all six came at once and live 3 s."""
     cuts = CutConnections(seconds=60)
     lab = await start_lab(
         rooms=3,
         recording_bytes=70_000,
-        storage=StorageOptions(dialect=dialect, address_seconds=3, bytes_per_second=100_000),
+        storage=StorageOptions(address_seconds=3, bytes_per_second=100_000),
         faults=LabFaults(storage=(cuts.middleware(),)),
         **FEW,
     )
