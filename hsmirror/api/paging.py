@@ -199,7 +199,8 @@ class Cursor:
         if granted and count <= granted < ask.limit:
             self.limit = self.learnt_limit = granted
         elif 0 < count < ask.limit and self.total is not None and self.total > count:
-            self.limit = count  # clamped without a word
+            if page.pagination.has_more is not False:
+                self.limit = count  # clamped without a word
         self._frontier = count
         if not count:
             self._end = 0
