@@ -13,6 +13,7 @@ import types
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 import msgspec
@@ -252,10 +253,17 @@ def _keys_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
 def _read_keys(body: bytes, data_type: DataType) -> tuple[list[str | None], list[str | None]]:
     fields = data_type.id_fields + data_type.room_fields
     rows = _keys_decoder(fields).decode(body).data
-    return (
-        [_first_text(row, data_type.id_fields) for row in rows],
-        [_first_text(row, data_type.room_fields) for row in rows],
-    )
+    return _column(rows, data_type.id_fields), _column(rows, data_type.room_fields)
+
+
+def _column(rows: Sequence[object], fields: tuple[str, ...]) -> list[str | None]:
+    """The first of `fields` that each row has, as text."""
+    if fields and "." not in fields[0]:
+        # Nearly always the first field holds a text in every row: no loop of ours is needed then.
+        values = list(map(attrgetter(fields[0]), rows))
+        if set(map(type, values)) == {str} and "" not in values:
+            return values
+    return [_first_text(row, fields) for row in rows]
 
 
 def _first_text(row: object, fields: tuple[str, ...]) -> str | None:

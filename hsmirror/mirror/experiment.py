@@ -21,7 +21,7 @@ from hsmirror.mirror.context import Context
 from hsmirror.mirror.data_type import TypeMirror, Wanted
 from hsmirror.mirror.documents import document_commit
 from hsmirror.mirror.fetch import Request
-from hsmirror.mirror.lists import path_segment
+from hsmirror.mirror.lists import FALLBACK_LIMIT, path_segment
 from hsmirror.mirror.reading import OnRecordings
 from hsmirror.mirror.report import ExperimentReport, Problem, TypeReport
 from hsmirror.model import DataType, ListKey, Scope
@@ -149,13 +149,16 @@ class ExperimentMirror:
         return True
 
     async def _exists(self) -> bool:
-        """Ask for a single row: a server without `/experiments` knows the experiment all the same."""
+        """A server without `/experiments` may know the experiment all the same: one of its lists tells.
+
+        Asked for with the documented page size, which every server grants.
+        """
         data_type = next(
             (each for each in self._types if Scope.EXPERIMENT in each.scopes), DATA_TYPES["events"]
         )
         key = ListKey(self._wanted.experiment, data_type, Scope.EXPERIMENT, self._wanted.experiment)
         try:
-            await self._context.reader.first_page(key, 1)
+            await self._context.reader.first_page(key, FALLBACK_LIMIT)
         except NotFoundError:
             return False
         except ForbiddenError:

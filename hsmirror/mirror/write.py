@@ -154,7 +154,7 @@ class ListWriter:
     def _lines(self, rows: Sequence[Row]) -> bytes:
         is_recordings = self._key.data_type.name == "recordings"
         lines = b"\n".join((*rows, b""))
-        if is_recordings or any(mark in lines for mark in SIGNATURE_MARKS):
+        if is_recordings or (b"http" in lines and any(mark in lines for mark in SIGNATURE_MARKS)):
             cut = [without_signatures(bytes(row), always=is_recordings) for row in rows]
             lines = b"\n".join((*cut, b""))
         return lines
