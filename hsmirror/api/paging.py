@@ -198,9 +198,8 @@ class Cursor:
         count, granted = len(page.rows), page.pagination.limit
         if granted and count <= granted < ask.limit:
             self.limit = self.learnt_limit = granted
-        elif 0 < count < ask.limit and self.total is not None and self.total > count:
-            if page.pagination.has_more is not False:
-                self.limit = count  # clamped without a word
+        elif 0 < count < ask.limit and page.pagination.has_more is not False and (self.total or 0) > count:
+            self.limit = count  # clamped without a word
         self._frontier = count
         if not count:
             self._end = 0

@@ -16,6 +16,8 @@ from hsmirror.cli.output import Output
 from hsmirror.cli.selection import EVERY
 from hsmirror.cli.text import printable
 from hsmirror.errors import StorageError, UsageError
+from hsmirror.settings.example import example
+from hsmirror.settings.sources import FILE_NAME
 
 
 def init(
@@ -31,7 +33,7 @@ def init(
     invocation: Injected,
 ) -> int:
     """Write a commented configuration, asking for what it needs."""
-    path = invocation.surroundings.cwd / (invocation.config or Path(configuration.FILE_NAME))
+    path = invocation.surroundings.cwd / (invocation.config or Path(FILE_NAME))
     if path.exists() and not force:
         raise UsageError(f"{path} exists: edit it, or write over it with --force")
     output = invocation.output
@@ -46,7 +48,7 @@ def init(
     configuration.load(
         config=None, environ={}, overrides=values, cwd=path.parent, user_config_dir=path.parent / "nowhere"
     )
-    _write(path, configuration.example(values), force=force)
+    _write(path, example(values), force=force)
     if output.is_json:
         output.document({"config": str(path)})
     output.result(_next_steps(path, has_key="HYPERSTUDY_API_KEY" in invocation.surroundings.environ))

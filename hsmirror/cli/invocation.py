@@ -59,9 +59,9 @@ class Invocation:
 
     def key(self, settings: Settings) -> Secret:
         """The API key. Raises ConfigurationError where there is none."""
-        from hsmirror import settings as configuration
+        from hsmirror.settings.credentials import api_key
 
-        return configuration.api_key(settings, self.surroundings.environ)
+        return api_key(settings, self.surroundings.environ)
 
     def archive(self, given: Path | None) -> Path:
         """The archive's folder: as given, else the configuration's."""

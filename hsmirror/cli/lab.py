@@ -14,7 +14,7 @@ from hsmirror.cli import signals
 from hsmirror.cli.invocation import Injected
 from hsmirror.cli.output import Output
 from hsmirror.errors import UsageError
-from hsmirror.settings import parse_duration, parse_size
+from hsmirror.settings.quantities import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from hsmirror.lab.data import MadeUpSource

@@ -15,7 +15,8 @@ from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.cli.text import redacted
 from hsmirror.clock import iso_utc
 from hsmirror.errors import UsageError
-from hsmirror.settings import ExperimentSettings, parse_duration
+from hsmirror.settings import ExperimentSettings
+from hsmirror.settings.quantities import parse_duration
 
 EVERY = "*"
 

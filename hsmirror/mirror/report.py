@@ -51,9 +51,9 @@ class TypeReport(msgspec.Struct, frozen=True, omit_defaults=True):
     rooms: int = 0
     is_complete: bool = True
     changed_shards: int = 0
-    lacks_scope: bool = False
     why: str = ""
     """Where it is not complete: what is missing, and what to do."""
+    lacks_scope: bool = False
 
 
 class ExperimentReport(msgspec.Struct, frozen=True, omit_defaults=True):

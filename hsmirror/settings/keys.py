@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from hsmirror.api.data_types import DATA_TYPES
-from hsmirror.quantities import parse_duration, parse_mode, parse_rate, parse_size
+from hsmirror.settings.quantities import parse_duration, parse_mode, parse_rate, parse_size
 
 
 # --- checks: each takes the value once its type is right, and returns it as it is kept ------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hsmirror.quantities import parse_duration, parse_mode, parse_rate, parse_size
+from hsmirror.settings.quantities import parse_duration, parse_mode, parse_rate, parse_size
 
 
 @pytest.mark.parametrize(

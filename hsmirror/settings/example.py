@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from hsmirror.config_keys import KEYS, names
-from hsmirror.config_sources import from_arguments
-from hsmirror.settings import FIELDS
+from hsmirror.settings.keys import KEYS, names
+from hsmirror.settings.schema import FIELDS
+from hsmirror.settings.sources import from_arguments
 
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 _HEAD: Final = """\

@@ -1,8 +1,7 @@
-"""The configuration: one frozen, validated value, made from a TOML file, the environment and arguments.
+"""The configuration made from a TOML file, the environment and arguments, and checked on the way.
 
 Where a key is given more than once, arguments stand above the environment, the environment above the file,
-and the file above the defaults. Values keep the text that the user wrote; properties give them as numbers,
-with the unit in the name.
+and the file above the defaults.
 """
 
 from __future__ import annotations
@@ -12,13 +11,22 @@ from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from hsmirror.config_keys import KEYS, TIME, Key, moment, names
-from hsmirror.config_sources import (
-    FILE_NAME,
+from hsmirror.errors import ConfigurationError
+from hsmirror.settings.credentials import KEY_WAYS
+from hsmirror.settings.keys import KEYS, TIME, Key, moment, names
+from hsmirror.settings.schema import (
+    FIELDS,
+    ApiSettings,
+    ArchiveSettings,
+    ExperimentSettings,
+    LimitSettings,
+    Settings,
+)
+from hsmirror.settings.sources import (
     FULL_KEY_TEXT,
     Given,
     Source,
@@ -30,130 +38,10 @@ from hsmirror.config_sources import (
     refuse_unknown,
     shown,
 )
-from hsmirror.credentials import KEY_WAYS, api_key
-from hsmirror.errors import ConfigurationError
-from hsmirror.quantities import parse_duration, parse_mode, parse_rate, parse_size
-
-__all__ = [
-    "FIELDS",
-    "FILE_NAME",
-    "ApiSettings",
-    "ArchiveSettings",
-    "ExperimentSettings",
-    "LimitSettings",
-    "Settings",
-    "api_key",
-    "example",
-    "load",
-    "parse_duration",
-    "parse_size",
-]
 
 _NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
-_Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
-_Connections = Annotated[int, msgspec.Meta(ge=1, le=1024)]
-_Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
-_Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-# --- what is configured ------------------------------------------------------------------------------
-class ApiSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the API is and where its key is kept. The key itself comes from `credentials.api_key`."""
-
-    base_url: str = "https://api.hyperstudy.io/api/v3"
-    organization_id: str = ""
-    key_file: Path | None = None
-    key_command: str = ""
-
-
-class LimitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What may be asked of the API and of the storage hosts."""
-
-    requests_per_hour: _Count = 1000
-    requests_per_minute_per_endpoint: _Count = 100
-    share: _Share = 1.0
-    max_concurrent_requests: _Connections = 16
-    max_concurrent_downloads: _Connections = 4
-    max_download_rate: str = ""
-
-    @property
-    def max_download_bytes_per_second(self) -> float | None:
-        """None: as fast as it goes."""
-        return parse_rate(self.max_download_rate)
-
-
-class ArchiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the archive is and how it is written. `load` makes `path` absolute."""
-
-    path: Path = Path("archive")
-    compression: Literal["gzip", "none", "zstd"] = "gzip"
-    shard_size: str = "128MiB"
-    settle: str = "48h"
-    recheck: str = "30d"
-    mode: str = ""
-
-    @property
-    def shard_size_bytes(self) -> int:
-        return parse_size(self.shard_size)
-
-    @property
-    def settle_seconds(self) -> float:
-        return parse_duration(self.settle)
-
-    @property
-    def recheck_seconds(self) -> float:
-        return parse_duration(self.recheck)
-
-    @property
-    def folder_mode(self) -> int:
-        """Permission bits of each folder."""
-        return parse_mode(self.mode)
-
-    @property
-    def file_mode(self) -> int:
-        """Permission bits of each file: those of the folders, without execution."""
-        return parse_mode(self.mode) & 0o666
-
-
-class ExperimentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One experiment to hold, and what to narrow it to. Empty tuples and None: not narrowed.
-
-    `start_time` and `end_time` are ISO 8601 in UTC (`2026-11-22T02:00:03Z`).
-    """
-
-    id: _Text
-    data_types: tuple[str, ...] = ()
-    rooms: tuple[_Text, ...] = ()
-    participants: tuple[_Text, ...] = ()
-    start_time: str | None = None
-    end_time: str | None = None
-    files: bool = True
-
-
-class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that a run is told."""
-
-    api: ApiSettings = ApiSettings()
-    limits: LimitSettings = LimitSettings()
-    archive: ArchiveSettings = ArchiveSettings()
-    experiments: tuple[ExperimentSettings, ...] = ()
-
-
-_TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
-    "api": ApiSettings,
-    "limits": LimitSettings,
-    "archive": ArchiveSettings,
-    "experiments": ExperimentSettings,  # one of them
-}
-FIELDS: Final[Mapping[str, msgspec.structs.FieldInfo]] = {
-    f"{table}.{field.name}": field
-    for table, struct in _TABLES.items()
-    for field in msgspec.structs.fields(struct)
-}
-"""Every field by its dotted key."""
-
-
-# --- loading ---------------------------------------------------------------------------------------------
 def load(
     *,
     config: Path | None,
@@ -260,10 +148,3 @@ def _hint(rule: Key, value: object) -> str:
             close = nearest(word, rule.options)
             return f"; for {shown('', word)}, did you mean {close!r}?" if close else ""
     return ""
-
-
-def example(values: Mapping[str, object] = _NOTHING) -> str:
-    """As `config_example.example`."""
-    from hsmirror import config_example  # noqa: PLC0415  # it imports this module for the defaults
-
-    return config_example.example(values)

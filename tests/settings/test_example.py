@@ -10,7 +10,6 @@ import msgspec
 import pytest
 from configured import Place, new_place
 
-from hsmirror.config_example import example
 from hsmirror.errors import ConfigurationError
 from hsmirror.settings import (
     ApiSettings,
@@ -18,6 +17,7 @@ from hsmirror.settings import (
     ExperimentSettings,
     LimitSettings,
 )
+from hsmirror.settings.example import example
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "api": ApiSettings,
@@ -38,7 +38,7 @@ def uncommented(text: str) -> str:
 
 
 def test_the_example_in_the_repository_is_the_one_that_init_writes() -> None:
-    assert (Path(__file__).parents[1] / "config.example.toml").read_text(encoding="utf-8") == example()
+    assert (Path(__file__).parents[2] / "config.example.toml").read_text(encoding="utf-8") == example()
 
 
 def test_the_example_holds_every_key_with_its_default_and_no_other() -> None:

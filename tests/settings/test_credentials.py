@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from configured import KEY, THREE_WAYS
 
-from hsmirror.credentials import api_key
 from hsmirror.errors import ConfigurationError
 from hsmirror.model import Secret
 from hsmirror.settings import (
     ApiSettings,
     Settings,
 )
+from hsmirror.settings.credentials import api_key
 
 
 def key_fault(settings: ApiSettings, environ: Mapping[str, str], **named: Any) -> str:

@@ -14,7 +14,7 @@ from hsmirror.errors import ConfigurationError
 from hsmirror.model import Secret
 
 if TYPE_CHECKING:
-    from hsmirror.settings import Settings
+    from hsmirror.settings.schema import Settings
 
 KEY_WAYS: Final = (
     "set HYPERSTUDY_API_KEY, or name a file that holds the key in api.key_file, "

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Final, NoReturn
 
-from hsmirror.config_keys import KEYS, TABLES, names
-from hsmirror.credentials import KEY_WAYS
 from hsmirror.errors import ConfigurationError
+from hsmirror.settings.credentials import KEY_WAYS
+from hsmirror.settings.keys import KEYS, TABLES, names
 
 FILE_NAME: Final = "hsmirror.toml"
 _ENVIRONMENT: Final[Mapping[str, str]] = {

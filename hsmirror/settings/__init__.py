@@ -1,0 +1,12 @@
+"""The configuration: one frozen, validated value, handed on explicitly."""
+
+from hsmirror.settings.loading import load
+from hsmirror.settings.schema import (
+    ApiSettings,
+    ArchiveSettings,
+    ExperimentSettings,
+    LimitSettings,
+    Settings,
+)
+
+__all__ = ["ApiSettings", "ArchiveSettings", "ExperimentSettings", "LimitSettings", "Settings", "load"]
