@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from hsmirror.api.addresses import SignedAddress, parse_address
-from hsmirror.api.transport import FileStream, Transport
+from hsmirror.api.storage import FileStream
+from hsmirror.api.transport import Transport
 from hsmirror.clock import ManualClock
 from hsmirror.model import Secret
 

@@ -1,33 +1,39 @@
-"""The only HTTP client of the project, and the boundary where its exceptions become ours.
+"""The only HTTP client of the project.
 
 Two sessions, kept apart on purpose: one for the API, which holds the key and follows no redirect to another
-origin, and one for storage hosts, which has no key and visits only addresses that `addresses` allows. No text
-raised here holds a URL: aiohttp's own messages print whole addresses, signatures included.
+origin, and one for storage hosts (`storage`), which has no key.
 """
 
 from __future__ import annotations
 
-import re
-import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 import anyio
-from aiohttp.abc import ResolveResult
 from isal import isal_zlib
 from yarl import URL
 
-from hsmirror import __version__
-from hsmirror.api.addresses import SignedAddress, is_loopback_host, is_public_host, parse_address
+from hsmirror.api.addresses import SignedAddress, is_loopback_host
 from hsmirror.api.envelope import parse_error
-from hsmirror.api.headers import OfferedHashes, content_range, http_date, offered_hashes, retry_after_seconds
+from hsmirror.api.headers import retry_after_seconds
+from hsmirror.api.storage import FileStream, StorageHosts
+from hsmirror.api.wire import (
+    CONNECT_SECONDS,
+    MOST_REDIRECTS,
+    REDIRECTS,
+    TRANSIENT_STATUSES,
+    USER_AGENT,
+    Speed,
+    count,
+    skew_seconds,
+    translated,
+)
 from hsmirror.clock import Clock
 from hsmirror.errors import (
-    AddressExpiredError,
     CorruptError,
     ForbiddenError,
     InvalidParameterError,
@@ -45,16 +51,6 @@ from hsmirror.model import Secret
 LARGEST_BODY_BYTES = 512 << 20
 """Of one API answer, decoded. The largest real ones are a tenth of that."""
 
-_USER_AGENT = f"hsmirror/{__version__}"
-_CONNECT_SECONDS = 15.0
-_SLOWEST_BYTES_PER_SECOND = 1024
-_SPEED_GRACE_SECONDS = 15.0
-_MOST_REDIRECTS = 5
-_LARGEST_XML_BYTES = 16_384
-_XML_CODE = re.compile(rb"<Code>\s*([A-Za-z]{1,64})\s*</Code>")
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_TRANSIENT_STATUSES = frozenset({408, 425, 500, 502, 503, 504})
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -66,77 +62,6 @@ class Answer:
     remaining: int | None = None
     """Requests left in the window that the server names, where it names one."""
     limit: int | None = None
-
-
-@dataclass(slots=True)
-class FileStream:
-    """An answer of a storage host, its body still to come.
-
-    `start` is the offset of the first byte that `pieces` gives; `total_bytes` the size of the whole object,
-    None where the host does not say. `status` is 200, 206, 412 (the object changed) or 416 (nothing there).
-    """
-
-    status: int
-    start: int
-    total_bytes: int | None
-    etag: str | None
-    hashes: OfferedHashes
-    skew_seconds: float
-    _response: aiohttp.ClientResponse = field(repr=False)
-    _clock: Clock = field(repr=False)
-    _label: str = ""
-
-    async def pieces(self, size_bytes: int) -> AsyncGenerator[bytes, None]:
-        """The body in pieces of about `size_bytes`, the last one smaller.
-
-        Raises:
-            TransientError: the connection broke, or the body ended before its announced length.
-        """
-        gathered: list[bytes] = []
-        size = 0
-        failure: Exception | None = None
-        speed = _Speed(self._clock)
-        while failure is None:
-            try:
-                with speed.waiting():
-                    chunk = await self._response.content.readany()
-                speed.received(len(chunk))
-            except (aiohttp.ClientError, OSError, TimedOutError) as error:
-                failure = error  # what came before it is still good
-                break
-            if not chunk:
-                break
-            gathered.append(chunk)
-            size += len(chunk)
-            if size >= size_bytes:
-                yield b"".join(gathered)
-                gathered, size = [], 0
-        if gathered:
-            yield b"".join(gathered)
-        if failure is not None:
-            with _translated(self._label):
-                raise failure
-
-
-class _Speed:
-    """Notices a sender that gives next to nothing, by the time spent waiting for it alone."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._waited_seconds = 0.0
-        self._bytes = 0
-
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        started = self._clock.monotonic()
-        yield
-        self._waited_seconds += self._clock.monotonic() - started
-
-    def received(self, count: int) -> None:
-        self._bytes += count
-        is_slow = self._bytes < self._waited_seconds * _SLOWEST_BYTES_PER_SECOND
-        if self._waited_seconds > _SPEED_GRACE_SECONDS and is_slow:
-            raise TimedOutError("less than 1 KiB a second comes")
 
 
 class Transport:
@@ -170,26 +95,19 @@ class Transport:
         aiohttp.set_zlib_backend(isal_zlib)
         self._api = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=20),
-            headers={**self._headers, "Accept-Encoding": "gzip", "User-Agent": _USER_AGENT},
+            headers={**self._headers, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT},
             cookie_jar=aiohttp.DummyCookieJar(),
             read_bufsize=1 << 20,
         )
-        self._files = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._max_downloads + 2,
-                resolver=_PublicResolver(loopback_allowed=self.loopback_allowed),
-            ),
-            headers={"Accept-Encoding": "identity", "User-Agent": _USER_AGENT},
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            read_bufsize=4 << 20,
+        self._storage = StorageHosts(
+            self._clock, loopback_allowed=self.loopback_allowed, max_connections=self._max_downloads + 2
         )
         return self
 
     async def __aexit__(self, *_: object) -> None:
         with anyio.CancelScope(shield=True):
             await self._api.close()
-            await self._files.close()
+            await self._storage.close()
 
     # --- the API -------------------------------------------------------------------------------------
     async def get(self, path: str, params: Mapping[str, str], *, timeout_seconds: float) -> Answer:
@@ -204,12 +122,12 @@ class Transport:
         # encoded=True: an id's escapes are ours, and must not be undone.
         url = URL(f"{self._base_url}/{path.lstrip('/')}", encoded=True).update_query(params)
         timeout = aiohttp.ClientTimeout(
-            total=timeout_seconds, sock_connect=_CONNECT_SECONDS, sock_read=timeout_seconds
+            total=timeout_seconds, sock_connect=CONNECT_SECONDS, sock_read=timeout_seconds
         )
-        with _translated("the API"):
-            for _ in range(_MOST_REDIRECTS):
+        with translated("the API"):
+            for _ in range(MOST_REDIRECTS):
                 async with self._api.get(url, timeout=timeout, allow_redirects=False) as response:
-                    if response.status in _REDIRECTS:
+                    if response.status in REDIRECTS:
                         url = self._same_origin(url, response.headers.get("Location", ""))
                         continue
                     body = await self._read_body(response)
@@ -233,7 +151,7 @@ class Transport:
     async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
         chunks: list[bytes] = []
         size = 0
-        speed = _Speed(self._clock)
+        speed = Speed(self._clock)
         while True:
             with speed.waiting():
                 chunk = await response.content.readany()
@@ -250,16 +168,10 @@ class Transport:
         headers = response.headers
         return Answer(
             body,
-            self._skew(headers.get("Date")),
-            _count(headers.get("X-RateLimit-Remaining") or headers.get("RateLimit-Remaining")),
-            _count(headers.get("X-RateLimit-Limit") or headers.get("RateLimit-Limit")),
+            skew_seconds(headers.get("Date"), self._clock),
+            count(headers.get("X-RateLimit-Remaining") or headers.get("RateLimit-Remaining")),
+            count(headers.get("X-RateLimit-Limit") or headers.get("RateLimit-Limit")),
         )
-
-    def _skew(self, date: str | None) -> float:
-        server = http_date(date)
-        # The header has whole seconds, so that a small difference is none.
-        skew = 0.0 if server is None else server - self._clock.epoch()
-        return skew if abs(skew) > 2.0 else 0.0
 
     def _api_error(self, response: aiohttp.ClientResponse, body: bytes) -> UpstreamError:
         status, error = response.status, parse_error(body)
@@ -276,174 +188,20 @@ class Transport:
             return ThrottledError(f"the API asks for a pause ({said})", retry_after_seconds=wait)
         if status in {504, 408}:
             return TimedOutError(f"the API took too long ({said})")
-        if status in _TRANSIENT_STATUSES or status >= 520:
+        if status in TRANSIENT_STATUSES or status >= 520:
             return TransientError(f"the API is in trouble ({said})")
         if status == 400:
             return InvalidParameterError(f"the API refuses a parameter ({said})")
         return PermanentError(f"the API answered {said}")
 
     # --- storage hosts -------------------------------------------------------------------------------
-    @asynccontextmanager
-    async def open_file(
+    def open_file(
         self, address: SignedAddress, *, start: int = 0, if_match: str | None = None
-    ) -> AsyncIterator[FileStream]:
-        """A GET of a recording's bytes from offset `start` on, without the key.
-
-        Raises:
-            AddressExpiredError: by the provider's code, or by the address's own time.
-            RefusedAddressError: a redirect to where hsmirror does not go.
-            CorruptError: a page instead of a recording, or another range than asked for.
-            ThrottledError, TransientError, TimedOutError, NotFoundError, ForbiddenError, PermanentError.
-        """
-        label = f"the storage host {address.host}"
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        if start and if_match:
-            headers["If-Match"] = if_match
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=60.0)
-        url = address.url.reveal()
-        for _ in range(_MOST_REDIRECTS):
-            with _translated(label):
-                # encoded=True: an address is signed byte by byte and must not be normalised.
-                response = await self._files.get(
-                    URL(url, encoded=True), headers=headers, timeout=timeout, allow_redirects=False
-                )
-            async with response:
-                if response.status in _REDIRECTS:
-                    url = self._redirected(url, response.headers.get("Location", ""))
-                    continue
-                with _translated(label):
-                    stream = await self._file_stream(response, address, start, label)
-                yield stream
-                return
-        raise PermanentError(f"{label} redirects in a circle")
-
-    def _redirected(self, url: str, location: str) -> str:
-        try:
-            target = urljoin(url, location)
-        except ValueError:
-            raise RefusedAddressError("a storage host redirects to what is no address") from None
-        return parse_address(target, loopback_allowed=self.loopback_allowed).url.reveal()
-
-    async def _file_stream(
-        self, response: aiohttp.ClientResponse, address: SignedAddress, start: int, label: str
-    ) -> FileStream:
-        if response.status not in {200, 206, 412, 416}:
-            raise await self._file_error(response, address, label)
-        headers = {name.lower(): ",".join(response.headers.getall(name)) for name in response.headers}
-        kind = response.content_type
-        if response.status in {200, 206} and (kind in {"text/html", "application/xml", "text/xml"}):
-            raise CorruptError(f"{label} sent {kind} instead of a recording")
-        span = content_range(headers.get("content-range"))
-        if response.status == 206 and (span is None or span.first != start):
-            raise CorruptError(f"{label} sent another range than byte {start} onwards")
-        total = span.total_bytes if span else None
-        if response.status == 200:
-            total = response.content_length
-        if response.status == 416:
-            total = _count(headers.get("content-range", "").rpartition("/")[2])
-        # An object that is stored gzip-encoded is inflated on the way: its hash is of other bytes than these.
-        is_as_stored = headers.get("x-goog-stored-content-encoding", "identity") == "identity"
-        return FileStream(
-            status=response.status,
-            start=start if response.status == 206 else 0,
-            total_bytes=total,
-            etag=headers.get("etag"),
-            hashes=offered_hashes(headers) if is_as_stored else OfferedHashes(),
-            skew_seconds=self._skew(headers.get("date")),
-            _response=response,
-            _clock=self._clock,
-            _label=label,
-        )
-
-    async def _file_error(
-        self, response: aiohttp.ClientResponse, address: SignedAddress, label: str
-    ) -> UpstreamError:
-        status = response.status
-        body = b""
-        while len(body) < _LARGEST_XML_BYTES and (chunk := await response.content.readany()):
-            body += chunk
-        match = _XML_CODE.search(body)
-        code = match[1].decode() if match else ""
-        if status in {400, 401, 403} and self._has_expired(code, body, address, response):
-            return AddressExpiredError(f"{label} says that the address has expired")
-        said = f"{status} {code}".strip()
-        if status == 404:
-            return NotFoundError(f"{label} does not have the file ({said})")
-        if status == 429:
-            wait = retry_after_seconds(response.headers.get("Retry-After"), now_epoch=self._clock.epoch())
-            return ThrottledError(f"{label} asks for a pause ({said})", retry_after_seconds=wait)
-        if status in _TRANSIENT_STATUSES:
-            return TransientError(f"{label} is in trouble ({said})")
-        if status in {400, 401, 403}:
-            return ForbiddenError(f"{label} refuses the address ({said})")
-        return PermanentError(f"{label} answered {said}")
-
-    def _has_expired(
-        self, code: str, body: bytes, address: SignedAddress, response: aiohttp.ClientResponse
-    ) -> bool:
-        # Google: ExpiredToken under 400. Amazon: AccessDenied under 403, told from other denials by the
-        # server's time beside it. CloudFront says nothing telling: there the address's own time counts.
-        if code in {"ExpiredToken", "RequestExpired"}:
-            return True
-        if code == "AccessDenied" and b"<ServerTime>" in body:
-            return True
-        if address.expires_at is None:
-            return False
-        now = self._clock.epoch() + self._skew(response.headers.get("Date"))
-        return now >= address.expires_at
-
-
-class _PublicResolver(aiohttp.ThreadedResolver):
-    """Names resolve to public addresses only, so that a recording's address cannot reach into the network."""
-
-    def __init__(self, *, loopback_allowed: bool) -> None:
-        super().__init__()
-        self._loopback_allowed = loopback_allowed
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await super().resolve(host, port, family)
-        for result in found:
-            if self._loopback_allowed and is_loopback_host(result["host"]):
-                continue
-            if not is_public_host(result["host"]):
-                raise RefusedAddressError(f"the storage host {host} resolves to a private address")
-        return found
-
-
-class _translated:  # noqa: N801  # reads as a clause: `with _translated("the API"):`
-    """Turns aiohttp's and the system's errors into ours, without their texts, which print addresses."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is None or isinstance(error, UpstreamError):
-            return
-        name = type(error).__name__
-        if isinstance(error, TimeoutError):
-            raise TimedOutError(f"{self._label} did not answer in time") from None
-        if isinstance(error, aiohttp.ClientSSLError | aiohttp.ServerFingerprintMismatch):
-            raise PermanentError(
-                f"{self._label} cannot be trusted: the TLS handshake failed ({name})"
-            ) from None
-        if isinstance(error, aiohttp.ClientConnectorError):
-            reason = error.os_error.strerror or type(error.os_error).__name__
-            raise TransientError(f"{self._label} cannot be reached ({reason})") from None
-        if isinstance(error, aiohttp.InvalidURL):
-            raise PermanentError(f"{self._label} has an address that makes no sense") from None
-        if isinstance(error, aiohttp.ClientError | OSError):
-            raise TransientError(f"{self._label} broke off ({name})") from None
+    ) -> AbstractAsyncContextManager[FileStream]:
+        """As `StorageHosts.open_file`: without the key."""
+        return self._storage.open_file(address, start=start, if_match=if_match)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or "").lower(), parts.port
-
-
-def _count(text: str | None) -> int | None:
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 16 else None

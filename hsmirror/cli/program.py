@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hsmirror.mirror.doctor import Finding
     from hsmirror.mirror.planning import PlanReport
     from hsmirror.mirror.report import RunReport
-    from hsmirror.mirror.run import RunView
+    from hsmirror.mirror.view import RunView
     from hsmirror.model import Secret
     from hsmirror.settings import ExperimentSettings, Settings
 

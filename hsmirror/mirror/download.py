@@ -15,7 +15,8 @@ import anyio
 import anyio.to_thread
 
 from hsmirror.api.addresses import SignedAddress
-from hsmirror.api.transport import FileStream, Transport
+from hsmirror.api.storage import FileStream
+from hsmirror.api.transport import Transport
 from hsmirror.archive.durable import has_size
 from hsmirror.archive.receipts import FileReceipt, PendingReceipt
 from hsmirror.errors import (
@@ -34,7 +35,7 @@ from hsmirror.mirror.context import Context
 from hsmirror.mirror.files import PartialFile, PartialNote
 from hsmirror.mirror.recordings import Recording
 from hsmirror.mirror.report import Problem
-from hsmirror.pace.downloads import AddressLife, DownloadQueue, needs_fresh_address
+from hsmirror.pace.downloads import AddressLife, DownloadQueue, RateLimit, needs_fresh_address
 from hsmirror.pace.retry import CORRUPT, REQUESTS
 
 PIECE_BYTES = 1 << 20
@@ -79,20 +80,6 @@ class _Job:
     corruptions: int = 0
     fruitless: int = 0
     was_refused: bool = False
-
-
-class RateLimit:
-    """Spreads bytes over time: `delay_seconds` says how long to pause after so many more. Pure."""
-
-    def __init__(self, bytes_per_second: float | None) -> None:
-        self._bytes_per_second = bytes_per_second
-        self._free_at = 0.0
-
-    def delay_seconds(self, size_bytes: int, now: float) -> float:
-        if self._bytes_per_second is None:
-            return 0.0
-        self._free_at = max(self._free_at, now) + size_bytes / self._bytes_per_second
-        return self._free_at - now
 
 
 class Downloader:

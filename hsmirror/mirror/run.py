@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
 import msgspec
 
 from hsmirror import __version__
-from hsmirror.api.addresses import is_loopback_host
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.envelope import Row
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.lock import exclusive
 from hsmirror.archive.receipts import (
-    FORMAT,
-    Marker,
-    Receipts,
     instant,
-    read_marker,
-    segments,
-    write_marker,
 )
 from hsmirror.archive.shards import Form
 from hsmirror.archive.sums import write_sums
@@ -39,30 +29,30 @@ from hsmirror.errors import (
     HsmirrorError,
     KeyRefusedError,
     UpstreamError,
-    UsageError,
 )
 from hsmirror.mirror.addresses import FreshAddresses
 from hsmirror.mirror.catalogue import all_experiments
-from hsmirror.mirror.commit import Committer, recover
+from hsmirror.mirror.commit import Committer
 from hsmirror.mirror.connection import Connection, connected
 from hsmirror.mirror.context import Absences, Context, Tally
 from hsmirror.mirror.data_type import Wanted
-from hsmirror.mirror.download import Downloader, RateLimit
+from hsmirror.mirror.download import Downloader
 from hsmirror.mirror.experiment import ExperimentMirror
 from hsmirror.mirror.fetch import Fetcher
+from hsmirror.mirror.opening import open_archive
 from hsmirror.mirror.plan import wanted_types
 from hsmirror.mirror.reading import OnRecordings
 from hsmirror.mirror.recordings import parse_recording
-from hsmirror.mirror.report import ExperimentReport, Problem, RunReport, RunStatistics
+from hsmirror.mirror.report import ExperimentReport, Problem, RunReport
 from hsmirror.mirror.settle import Settlement
+from hsmirror.mirror.view import RunView
 from hsmirror.mirror.write import Staging
 from hsmirror.model import Secret, Window
+from hsmirror.pace.downloads import RateLimit
 from hsmirror.settings import ExperimentSettings, Settings
 
 EXPERIMENTS_AT_ONCE = 8
 ALL = "*"
-_RUN_TIME = "%Y%m%dT%H%M%SZ"
-_GLANCE_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,51 +66,6 @@ class RunOptions:
     full: bool = False
     longest_wait_seconds: float | None = None
     state_folder: Path | None = None
-
-
-class RunView:
-    """A run under way, seen from outside.
-
-    The event loop takes a glance a few times a second; other threads read the last one, and nothing else.
-    """
-
-    def __init__(self, context: Context, downloader: Downloader) -> None:
-        self._context = context
-        self._downloader = downloader
-        self._started = context.clock.monotonic()
-        self._glance = self._look()
-
-    def statistics(self) -> RunStatistics:
-        """How the run stood a moment ago."""
-        return self._glance
-
-    async def keep_up(self) -> None:
-        """Look again and again, until cancelled."""
-        while True:
-            self._glance = self._look()
-            await anyio.sleep(_GLANCE_SECONDS)
-
-    def _look(self) -> RunStatistics:
-        tally, fetched = self._context.tally, self._context.fetcher.statistics()
-        files = self._downloader.statistics()
-        return RunStatistics(
-            elapsed_seconds=self._context.clock.monotonic() - self._started,
-            experiments=tally.experiments,
-            experiments_done=tally.experiments_done,
-            lists=tally.lists,
-            lists_done=tally.lists_done,
-            rows=tally.rows,
-            received_bytes=fetched.received_bytes,
-            requests=fetched.requests,
-            throttled=fetched.throttled,
-            requests_left_this_hour=fetched.budget.left_this_hour,
-            requests_per_hour=fetched.budget.requests_per_hour,
-            waiting_seconds=fetched.next_in_seconds,
-            files=files.files,
-            files_done=files.files_done,
-            file_bytes=files.bytes,
-            file_bytes_done=files.bytes_done,
-        )
 
 
 async def sync(
@@ -160,30 +105,11 @@ class _Run:
 
     def open_archive(self) -> None:
         """Make or check the archive, and finish what a run that died has left."""
-        layout, base_url = self.layout, self._settings.api.base_url
-        with durable.disk_errors(f"look into {layout.root}"):
-            is_archive = layout.marker.exists()
-            names = set() if is_archive else set(layout.root.iterdir())
-        if is_archive:
-            upstream = read_marker(layout).upstream
-            if not _is_same_upstream(upstream, base_url):
-                raise UsageError(
-                    f"{layout.root} is an archive of {upstream}, and api.base_url is {base_url}: "
-                    "one archive holds one server's data; choose another folder"
-                )
-        else:
-            ours = {layout.state, durable.staged_beside(layout.marker)}
-            if names - ours:
-                raise UsageError(
-                    f"{layout.root} is not empty and not an archive (it has no archive.json); "
-                    "choose an empty or a new folder"
-                )
-            write_marker(layout, Marker(FORMAT, base_url, self._started_at), self.modes)
-        self._id = _next_run_id(layout, self._clock)
-        self._receipts = Receipts(layout, self.modes, self._id)
+        self._id, self._receipts = open_archive(
+            self.layout, self._settings.api.base_url, self.modes, self._clock
+        )
         for line in self._receipts.unreadable_lines:
             self._tally.note(f"a receipt cannot be read ({line}); what it spoke of is read again")
-        recover(layout, self._receipts, self.modes, self._id)
 
     async def execute(
         self, experiments: Sequence[ExperimentSettings], on_start: Callable[[RunView], None] | None
@@ -416,24 +342,6 @@ def _is_in_window(started_at: str, chosen: ExperimentSettings) -> bool:
     return (chosen.start_time is None or started >= instant(chosen.start_time)) and (
         chosen.end_time is None or started < instant(chosen.end_time)
     )
-
-
-def _next_run_id(layout: Layout, clock: Clock) -> str:
-    """The time, and something random. Segments count in the order of their names: a run comes after all that
-    are there, even if the clock was set back.
-    """
-    now = clock.epoch()
-    if older := segments(layout):
-        with suppress(ValueError):
-            newest = datetime.strptime(older[-1].name[:16], _RUN_TIME).replace(tzinfo=UTC)
-            now = max(now, newest.timestamp() + 1)
-    return datetime.fromtimestamp(now, UTC).strftime(_RUN_TIME) + f"-{secrets.token_hex(2)}"
-
-
-def _is_same_upstream(held: str, configured: str) -> bool:
-    """Labs and development servers on loopback change their ports."""
-    hosts = [urlsplit(url).hostname or "" for url in (held, configured)]
-    return held == configured or all(map(is_loopback_host, hosts))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,0 +1,66 @@
+"""The archive, made or opened for a run."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import suppress
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+from hsmirror.api.addresses import is_loopback_host
+from hsmirror.archive import durable
+from hsmirror.archive.layout import Layout
+from hsmirror.archive.receipts import FORMAT, Marker, Receipts, read_marker, segments, write_marker
+from hsmirror.clock import Clock, iso_utc
+from hsmirror.errors import UsageError
+from hsmirror.mirror.commit import recover
+
+_RUN_TIME = "%Y%m%dT%H%M%SZ"
+
+
+def open_archive(layout: Layout, upstream: str, modes: durable.Modes, clock: Clock) -> tuple[str, Receipts]:
+    """Make or check the archive, and finish what a run that died left; gives this run's id, and what is held.
+
+    Raises:
+        UsageError: the folder holds something else, or the archive is of another server.
+        NotAnArchiveError, StorageError: as their texts say.
+    """
+    with durable.disk_errors(f"look into {layout.root}"):
+        is_archive = layout.marker.exists()
+        names = set() if is_archive else set(layout.root.iterdir())
+    if is_archive:
+        held = read_marker(layout).upstream
+        if not _is_same_upstream(held, upstream):
+            raise UsageError(
+                f"{layout.root} is an archive of {held}, and api.base_url is {upstream}: "
+                "one archive holds one server's data; choose another folder"
+            )
+    elif names - {layout.state, durable.staged_beside(layout.marker)}:
+        raise UsageError(
+            f"{layout.root} is not empty and not an archive (it has no archive.json); "
+            "choose an empty or a new folder"
+        )
+    else:
+        write_marker(layout, Marker(FORMAT, upstream, iso_utc(clock.epoch())), modes)
+    run_id = _next_run_id(layout, clock)
+    receipts = Receipts(layout, modes, run_id)
+    recover(layout, receipts, modes, run_id)
+    return run_id, receipts
+
+
+def _next_run_id(layout: Layout, clock: Clock) -> str:
+    """The time, and something random. Segments count in the order of their names: a run comes after all that
+    are there, even if the clock was set back.
+    """
+    now = clock.epoch()
+    if older := segments(layout):
+        with suppress(ValueError):
+            newest = datetime.strptime(older[-1].name[:16], _RUN_TIME).replace(tzinfo=UTC)
+            now = max(now, newest.timestamp() + 1)
+    return datetime.fromtimestamp(now, UTC).strftime(_RUN_TIME) + f"-{secrets.token_hex(2)}"
+
+
+def _is_same_upstream(held: str, configured: str) -> bool:
+    """Labs and development servers on loopback change their ports."""
+    hosts = [urlsplit(url).hostname or "" for url in (held, configured)]
+    return held == configured or all(map(is_loopback_host, hosts))
