@@ -57,6 +57,10 @@ class TransientError(UpstreamError):
     """May work if asked again: a reset connection, a timeout, 408, 500, 502, 503, 504, a body cut short."""
 
 
+class UnreachableError(TransientError):
+    """No connection: the name does not resolve, or nothing listens there."""
+
+
 class TimedOutError(TransientError):
     """The server took too long (a client-side deadline, or 504): asking for less may help."""
 

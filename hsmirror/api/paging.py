@@ -96,7 +96,7 @@ class Cursor:
             last_total=total,
             total_moved=self._total_moved,
             fell_short=total is not None and self.rows < total,
-            has_hole=total is not None and self.rows < total and self._has_rows_behind_end(),
+            has_hole=total is not None and self.rows < total and self._lacks_rows_before_its_end(),
         )
 
     def asks(self, at_most: int) -> list[Ask]:
@@ -178,11 +178,13 @@ class Cursor:
             self._started and self._paged and self._end is None and total is not None and self._frontier < total
         )
 
-    def _has_rows_behind_end(self) -> bool:
-        if self._end is None or self._last is None:
-            return False
+    def _lacks_rows_before_its_end(self) -> bool:
+        if self._last is None:
+            return self._end is not None
         offset, _, page = self._last
-        return offset > self._end or page.pagination.has_more is True
+        if offset + len(page.rows) > self.rows:
+            return True  # a gap before what was received
+        return self._end is not None and (offset > self._end or page.pagination.has_more is True)
 
     def _note_total(self, total: int | None) -> None:
         if total is None:
@@ -210,7 +212,7 @@ class Cursor:
         reached = ask.offset + count
         total = self.total
         is_inside = total is not None and reached < total and reached < self._frontier
-        is_furthest = ask.offset + ask.limit >= self._frontier
+        is_furthest = ask.offset + ask.limit >= max(self._frontier, total or 0)
         if count and is_inside and not (is_furthest and page.pagination.has_more is False):
             self._waiting.append(Ask(reached, ask.limit - count))
             if ask.limit == self.limit:
@@ -239,9 +241,11 @@ class Cursor:
         offset, limit, last = self._last
         reached = offset + len(last.rows)
         total, claims = self.total, last.pagination
-        # Below the total, has_more may be false too early: look once past the end. The same after a page whose
-        # rows were not all kept: its claims are of the others, too.
-        is_met = not self._last_was_cut and (total is None or reached >= total)
+        # That there is no more is believed where the total says the same, or a page shorter than the size that
+        # the server names; else one look past the end shows it. The same after a page whose rows were not all
+        # kept: its claims are of the others, too.
+        is_short = claims.limit is not None and len(last.rows) < claims.limit
+        is_met = not self._last_was_cut and (reached == total if total is not None else is_short)
         is_last = claims.has_more is False or (
             claims.has_more is None and total is not None and self._is_short(offset, limit, last)
         )

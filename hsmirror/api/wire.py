@@ -14,7 +14,7 @@ import aiohttp
 from hsmirror import __version__
 from hsmirror.api.headers import http_date
 from hsmirror.clock import Clock
-from hsmirror.errors import PermanentError, TimedOutError, TransientError, UpstreamError
+from hsmirror.errors import PermanentError, TimedOutError, TransientError, UnreachableError, UpstreamError
 
 USER_AGENT: Final = f"hsmirror/{__version__}"
 CONNECT_SECONDS: Final = 15.0
@@ -81,7 +81,7 @@ class translated:  # noqa: N801  # reads as a clause: `with _translated("the API
             ) from None
         if isinstance(error, aiohttp.ClientConnectorError):
             reason = error.os_error.strerror or type(error.os_error).__name__
-            raise TransientError(f"{self._label} cannot be reached ({reason})") from None
+            raise UnreachableError(f"{self._label} cannot be reached ({reason})") from None
         if isinstance(error, aiohttp.InvalidURL):
             raise PermanentError(f"{self._label} has an address that makes no sense") from None
         if isinstance(error, aiohttp.ClientError | OSError):

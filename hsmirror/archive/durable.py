@@ -85,9 +85,10 @@ def _require_real_folders(root: Path, folder: Path) -> None:
 def has_size(path: Path, size_bytes: int) -> bool:
     """Is a file of that size there? A look that costs nothing; its hash is for `verify` to check."""
     try:
-        return path.stat().st_size == size_bytes
+        found = path.lstat()
     except OSError:
         return False
+    return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
 
 
 def sync_file(path: Path) -> None:
@@ -129,12 +130,17 @@ def publish(root: Path, moves: Iterable[Move], modes: Modes) -> None:
 
     Each place holds the older or the newer file at any moment, never neither.
     """
-    touched: dict[Path, None] = {}
+    moves = list(moves)
+    kept: dict[Path, None] = {}
     for move in moves:
         make_folder(root, move.final.parent, modes)
         if os.path.lexists(move.final):
             keep(root, move.final, move.superseded, modes)
-            touched[move.superseded.parent] = None
+            kept[move.superseded.parent] = None
+    for folder in kept:
+        sync_folder(folder)
+    touched: dict[Path, None] = {}
+    for move in moves:
         with disk_errors(f"put {move.final} in place"):
             os.replace(move.staged, move.final)  # noqa: PTH105  # the one call of it, easily searched for
         touched[move.final.parent] = None
@@ -192,8 +198,13 @@ def write_whole(root: Path, final: Path, content: bytes, modes: Modes) -> None:
     sync_folder(final.parent)
 
 
-def clear_folder(folder: Path) -> None:
-    """Remove a folder of staging with all that is in it; what cannot be removed is the next run's to try."""
+def clear_folder(root: Path, folder: Path) -> None:
+    """Remove a folder of staging with all that is in it; what cannot be removed is the next run's to try.
+
+    Raises:
+        StorageError: a link leads there.
+    """
+    _require_real_folders(root, folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 

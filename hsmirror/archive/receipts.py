@@ -160,6 +160,8 @@ class AbsenceReceipt(
     why: str
     since: str = ""
     until_epoch: float = 0.0
+    key_mark: str = ""
+    """Where it is the key that lacks a scope: a few bits of the key's hash, so that another key is tried."""
 
     @property
     def key(self) -> str:

@@ -7,6 +7,7 @@ every gzip reader reads members one after another as one stream.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
@@ -210,7 +211,7 @@ def read_rows(path: Path) -> Iterator[bytes]:
     """The rows of a shard, each without its line break; by its name, staged and superseded ones included.
 
     Raises:
-        DamagedError: cannot be read, or is not what its name says.
+        DamagedError: it is missing, or not what its name says. StorageError: the disk does not give it now.
     """
     rest = b""
     try:
@@ -218,6 +219,8 @@ def read_rows(path: Path) -> Iterator[bytes]:
             *lines, rest = (rest + content).split(b"\n")
             yield from lines
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno not in {None, errno.ENOENT}:
+            raise StorageError(f"cannot read {path}: {error.strerror}") from error
         raise DamagedError(f"{path} is damaged ({type(error).__name__})") from error
     if rest:
         yield rest

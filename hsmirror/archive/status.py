@@ -10,7 +10,7 @@ import msgspec
 
 from hsmirror.archive.layout import document_path
 from hsmirror.archive.reader import Archive
-from hsmirror.archive.receipts import FileReceipt, ListReceipt, PendingReceipt, ShardReceipt
+from hsmirror.archive.receipts import WHOLE, FileReceipt, ListReceipt, PendingReceipt, ShardReceipt
 
 
 class HeldType(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -131,15 +131,15 @@ def _experiment(
 
 def _type(name: str, shards: list[ShardReceipt], read: ListReceipt | None) -> HeldType:
     held = [receipt for receipt in shards if receipt.sha256]
-    unproven = [receipt for receipt in shards if not receipt.complete_for]
-    why = read.why if read is not None else "some rooms are not proven complete" if unproven else ""
+    partial = [receipt for receipt in shards if WHOLE not in receipt.complete_for and receipt.part == 0]
+    why = read.why if read is not None else "only a part of it has been read"
     return HeldType(
         name,
         rows=sum(receipt.rows for receipt in held),
         rooms=len({receipt.room for receipt in held}),
         size_bytes=sum(receipt.size_bytes for receipt in held),
         gone_rows=sum(receipt.gone_rows for receipt in held if receipt.part == 0),
-        is_complete=read.is_complete if read is not None else not unproven,
+        is_complete=read is not None and read.is_complete and not partial,
         why=why,
         read_at=read.read_at if read is not None else max((each.fetched_at for each in shards), default=""),
     )

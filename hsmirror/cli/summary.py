@@ -141,7 +141,7 @@ def next_step(report: RunReport) -> Text:
             f"the limits are used up; run the same command again {when}, or with --wait: it goes on from here"
         )
     elif report.exit_status == Exit.INCOMPLETE:
-        todo = "what is not named above is held; run the same command again: it fetches only what is missing"
+        todo = "what is not named above is held; once that is mended, the same command goes on from here"
     else:
         todo = "see above; what was held before stands"
     return Text.assemble(("incomplete", "bold red"), f": {todo}", overflow="fold")

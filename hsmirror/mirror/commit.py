@@ -71,6 +71,11 @@ class Committer:
     def __repr__(self) -> str:
         return f"<Committer published={self.published_files} gathered={len(self._gathered)}>"
 
+    @property
+    def has_failed(self) -> bool:
+        """Something was not carried out to its end: what is staged is the next run's, to finish."""
+        return self._failure is not None
+
     async def commit(self, *commits: Commit) -> None:
         """Carry out commits; returns when their receipts are on disk.
 
@@ -166,7 +171,7 @@ def recover(layout: Layout, receipts: Receipts, modes: durable.Modes, run_id: st
     if layout.staging.is_dir():
         for leftover in layout.staging.iterdir():
             if leftover != layout.partial_files:
-                durable.clear_folder(leftover)
+                durable.clear_folder(layout.root, leftover)
     return finished
 
 
@@ -178,7 +183,7 @@ def _finish(layout: Layout, intent: IntentReceipt, modes: durable.Modes, run_id:
         if _has_hash(final, receipt.sha256):
             continue
         if not _has_hash(staged, receipt.sha256):
-            return False
+            return False  # `verify` tells what stands there then, and the next sync fetches it again
         moves.append(durable.Move(staged, final, layout.superseded_path(run_id, receipt.path)))
     durable.publish(layout.root, moves, modes)
     for receipt in intent.receipts[len(intent.staged) :]:

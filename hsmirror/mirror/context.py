@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from hsmirror.archive.layout import Layout
@@ -25,6 +26,8 @@ class Tally:
     lists_done: int = 0
     rows: int = 0
     problems: list[Problem] = field(default_factory=list)
+    unplaced: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """What was asked for, ("room" or "participant", id), by how many experiments do not have it."""
     notes: dict[str, None] = field(default_factory=dict)
 
     def add_rows(self, count: int) -> None:
@@ -39,8 +42,11 @@ class Absences:
     """Newer endpoints that a server lacks, or a key may not read, for an experiment: not asked for again
     until the time for a full re-read comes."""
 
-    def __init__(self, receipts: Receipts, clock: Clock, *, recheck_seconds: float, is_ignored: bool) -> None:
+    def __init__(
+        self, receipts: Receipts, clock: Clock, *, key_mark: str, recheck_seconds: float, is_ignored: bool
+    ) -> None:
         self._receipts = receipts
+        self._key_mark = key_mark
         self._clock = clock
         self._recheck_seconds = recheck_seconds
         self._is_ignored = is_ignored
@@ -50,13 +56,18 @@ class Absences:
         receipt = self._receipts.get(f"absent {what}")
         if self._is_ignored or not isinstance(receipt, AbsenceReceipt):
             return None
-        return receipt.why if self._clock.epoch() < receipt.until_epoch else None
+        is_of_this_key = receipt.key_mark in {"", self._key_mark}
+        return receipt.why if is_of_this_key and self._clock.epoch() < receipt.until_epoch else None
 
-    def commit(self, what: str, why: str) -> Commit:
-        """The commit that makes the next runs remember."""
+    def commit(self, what: str, why: str, *, of_key: bool = False) -> Commit:
+        """The commit that makes the next runs remember; `of_key`: only those with the same key."""
         now = self._clock.epoch()
         receipt = AbsenceReceipt(
-            what=what, why=why, since=iso_utc(now), until_epoch=now + self._recheck_seconds
+            what=what,
+            why=why,
+            since=iso_utc(now),
+            until_epoch=now + self._recheck_seconds,
+            key_mark=self._key_mark if of_key else "",
         )
         return Commit(receipts=[receipt])
 

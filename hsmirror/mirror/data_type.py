@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from hsmirror.api.envelope import members_of
+from hsmirror.api.envelope import Row, members_of
 from hsmirror.archive.layout import sidecar_path
 from hsmirror.archive.receipts import WHOLE, Claim, ListReceipt
 from hsmirror.archive.shards import StagedPart
@@ -39,9 +39,6 @@ _TIMELINE_MEMBERS = ("timeline", "variableNames", "matrixColumns", "droppedWrite
 
 _ROOMS_SETTLED_AT_ONCE = 128
 """In one go of a worker thread, which cannot be interrupted."""
-
-_ROOMS_ASKED_BEFORE_ABSENT = 3
-"""Newer endpoints by room: if the first rooms have none of it, the server is taken to lack it."""
 
 
 class Rooms(Protocol):
@@ -126,7 +123,10 @@ class TypeMirror:
             self._failed(error)
         if self._absent:
             self._context.tally.note(f"{self._what}: {self._absent}")
-            await self._context.committer.commit(self._context.absences.commit(self._what, self._absent))
+            if not self._wanted.rooms and not self._wanted.participants:
+                # What a narrow run does not find says nothing about the whole.
+                commit = self._context.absences.commit(self._what, self._absent, of_key=self._lacks_scope)
+                await self._context.committer.commit(commit)
             return None
         if self._has_no_way:
             self._context.tally.note(
@@ -201,8 +201,9 @@ class TypeMirror:
     async def _read_roomless(self, rooms: Sequence[str]) -> None:
         """The experiment lists more rows than its rooms: those that no room has belong to none."""
         key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
+        seen: list[tuple[str | None, Row]] = []
         with self._listed():
-            found = await read_proven(self._context, key, on_recordings=self._on_recordings)
+            found = await read_proven(self._context, key, on_recordings=seen.extend)
         of_rooms, whole = self._rows_read, [part for parts in found.parts.values() for part in parts]
         left = await anyio.to_thread.run_sync(self._beyond, whole, rooms)
         rows = sum(part.rows for part in left)
@@ -213,6 +214,10 @@ class TypeMirror:
             )
             return
         await self._settle(replace(found, parts={None: left}, rows=rows), [None])
+        if self._on_recordings is not None:
+            identity = identity_of(self._type)
+            roomless = {identity(row) for row in rows_of(part.path for part in left)}
+            self._on_recordings([(None, row) for _, row in seen if identity(bytes(row)) in roomless])
 
     def _beyond(self, whole: Sequence[StagedPart], rooms: Sequence[str]) -> list[StagedPart]:
         held = RowSet(identity_of(self._type))
@@ -228,10 +233,12 @@ class TypeMirror:
 
         What one list lacks does not stop the others, unless it concerns them all.
         """
-        waiting = iter(by_room)
         self._context.tally.lists += sum(map(len, by_room))
-        if may_be_absent:
-            await self._ask_the_first(islice(waiting, _ROOMS_ASKED_BEFORE_ABSENT))
+        if may_be_absent and by_room:
+            asked = {0, len(by_room) // 2, len(by_room) - 1}
+            await self._ask_some([by_room[number] for number in sorted(asked)])
+            by_room = [keys for number, keys in enumerate(by_room) if number not in asked]
+        waiting = iter(by_room)
         stopped: list[UpstreamError] = []
 
         async def work() -> None:
@@ -255,18 +262,17 @@ class TypeMirror:
         if stopped:
             raise stopped[0]
 
-    async def _ask_the_first(self, by_room: Iterable[Sequence[ListKey]]) -> None:
-        """A newer type without a list at experiment scope: the first rooms tell whether it is offered."""
-        refused: NotFoundError | None = None
-        for key in (key for keys in by_room for key in keys):
+    async def _ask_some(self, by_room: Iterable[Sequence[ListKey]]) -> None:
+        """A newer type without a list at experiment scope: a few rooms tell whether it is offered."""
+        refused: list[NotFoundError] = []
+        keys = [key for keys in by_room for key in keys]
+        for key in keys:
             try:
                 await self._read_one(key)
             except NotFoundError as error:
-                refused = error
-            else:
-                return
-        if refused is not None:
-            raise refused
+                refused.append(error)
+        if keys and len(refused) == len(keys):
+            raise refused[0]
 
     async def _read_one(self, key: ListKey) -> None:
         try:

@@ -80,6 +80,8 @@ class _Job:
     corruptions: int = 0
     fruitless: int = 0
     was_refused: bool = False
+    best_bytes: int = 0
+    """The furthest that any try has come: only beyond it is there progress."""
 
 
 class Downloader:
@@ -108,6 +110,7 @@ class Downloader:
         self._is_closed = False
         self._unfinished = 0
         self._bytes_wanted = 0
+        self._unknown_sizes = 0
         self._bytes_done = 0
         self._bytes_received = 0
         self._bytes_per_second: float | None = None
@@ -129,10 +132,15 @@ class Downloader:
             files_held=held,
             files_pending=sum(each.pending for each in counts),
             files_failed=failed,
-            bytes=self._bytes_wanted,
+            bytes=self._bytes_wanted + self._unknown_sizes * self._mean_bytes(),
             bytes_done=self._bytes_done,
             bytes_received=self._bytes_received,
         )
+
+    def _mean_bytes(self) -> int:
+        """What a file of unknown size is guessed to have."""
+        known = sum(each.wanted for each in self._counts.values()) - self._unknown_sizes
+        return self._bytes_wanted // known if known > 0 else 0
 
     # --- what is to be fetched -----------------------------------------------------------------------
     def add(self, recording: Recording) -> None:
@@ -145,6 +153,7 @@ class Downloader:
         is_held = held is not None and has_size(self._context.layout.absolute(path), held.size_bytes)
         if held is not None and is_held and recording.size_bytes in {None, held.size_bytes}:
             counts.held += 1
+            self._due += self._no_longer_pending(path)
             return
         if recording.pending:
             counts.pending += 1
@@ -159,6 +168,7 @@ class Downloader:
         if recording.address is not None:
             life = AddressLife(now, recording.address.expires_at)
         self._bytes_wanted += recording.size_bytes or 0
+        self._unknown_sizes += recording.size_bytes is None
         self._unfinished += 1
         self._queue.add(_Job(recording, path, life, counts), expires_at=life.expires_at if life else None)
         self._wake()
@@ -273,15 +283,14 @@ class Downloader:
             try:
                 if stream.status in {200, 206}:
                     received = await self._receive(partial, stream)
-            except TransientError:
-                job.failures = 0 if partial.size_bytes > resumed_from else job.failures
-                raise
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(partial.keep)
                 self._measure(received, started)
                 self._bytes_done -= partial.size_bytes
-                job.fruitless = 0 if partial.size_bytes > resumed_from else job.fruitless
+                if partial.size_bytes > job.best_bytes:
+                    job.best_bytes = partial.size_bytes
+                    job.failures = job.fruitless = 0
         await self._seal(job, partial, total)
 
     async def _address(self, job: _Job) -> SignedAddress:

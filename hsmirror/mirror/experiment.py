@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import anyio
 
@@ -15,6 +16,7 @@ from hsmirror.errors import (
     ForbiddenError,
     KeyRefusedError,
     NotFoundError,
+    UnreachableError,
     UpstreamError,
 )
 from hsmirror.mirror.context import Context
@@ -82,6 +84,10 @@ class ExperimentMirror:
             await self.define()
             if not self._is_defined and not await self._exists():
                 return self._unknown()
+            if self._wanted.rooms:
+                self._wanted = replace(self._wanted, rooms=tuple(await self._rooms.wanted()))
+                if not self._wanted.rooms:
+                    return ExperimentReport(experiment, name=self._name)
         except KeyRefusedError:
             raise
         except UpstreamError as error:
@@ -132,7 +138,7 @@ class ExperimentMirror:
             else:
                 await self._context.committer.commit(self._context.absences.commit(what, str(error)))
             return False
-        except (KeyRefusedError, BudgetExhaustedError):
+        except (KeyRefusedError, BudgetExhaustedError, UnreachableError):
             raise
         except UpstreamError as error:
             self._context.tally.problems.append(Problem(f"{name}: {error}; run again", experiment=experiment))
@@ -220,6 +226,20 @@ class _Rooms:
         if not self._telling:
             self._all_told.set()
 
+    async def wanted(self) -> list[str]:
+        """The wanted rooms that are this experiment's; all of them where the server does not list any.
+
+        A room's data can be asked for without its experiment: it must not be filed under another one.
+        """
+        wanted = list(self._wanted.rooms)
+        listed = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
+        if listed is None or len(listed) >= MOST_ROOMS_LISTED:
+            return wanted
+        names = {room for _, room in listed}
+        self._context.tally.unplaced.update(("room", room) for room in wanted if room not in names)
+        self._wanted = replace(self._wanted, rooms=tuple(room for room in wanted if room in names))
+        return list(self._wanted.rooms)
+
     async def known(self, asking: DataType) -> list[str]:
         self.told(asking)
         listed = await self._catalogue()
@@ -258,12 +278,13 @@ class _Rooms:
                 by_room.setdefault(room, []).append(person)
         unplaced = sorted(wanted - {person for persons in by_room.values() for person in persons})
         if people is not None and not any(room is None for _, room in people):
-            self._context.tally.problems += [
-                Problem(f"participant {person} is in no room; check the id", experiment=self._wanted.experiment)
-                for person in unplaced
-            ]
+            self._context.tally.unplaced.update(("participant", person) for person in unplaced)
         elif unplaced:  # they may be in any room
-            for room in await self._catalogue() or ():
+            rooms = await self._catalogue()
+            if rooms is None:
+                why = "the server lists neither participants nor rooms: name the rooms, too (--room)"
+                self._context.tally.problems.append(Problem(why, experiment=self._wanted.experiment))
+            for room in rooms or ():
                 by_room.setdefault(room, []).extend(unplaced)
         return by_room
 

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import ceil
 from typing import Protocol, TypeVar
 
 import anyio
@@ -203,7 +204,7 @@ class Gate:
         if self._longest_wait is not None and wait > self._longest_wait:
             if self.in_flight == 0:
                 resume_at = self._clock.epoch() + wait
-                when = iso_utc(resume_at)
+                when = iso_utc(ceil(resume_at))
                 self.close(
                     BudgetExhaustedError(
                         f"the limits allow no further request before {when}; run again then, or with --wait",

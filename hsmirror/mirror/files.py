@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from typing import Protocol
 
 import google_crc32c
@@ -68,12 +69,19 @@ class PartialFile:
         durable.make_folder(self._layout.root, self._layout.partial_files, self._modes)
         try:
             self.note = msgspec.json.decode(self._note_path.read_bytes(), type=PartialNote)
-            os.truncate(self.path, self.note.synced_bytes)
-            self.size_bytes = self._synced_bytes = self.note.synced_bytes
+            self._cut_to(self.note.synced_bytes)
         except (OSError, msgspec.MsgspecError):
             self.note = None
         if self.note is None or self.note.source != source:
             self.restart()
+
+    def _cut_to(self, synced_bytes: int) -> None:
+        """Go on from what is known to have reached the disk; anything but a plain file of that size is not."""
+        found = self.path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size < synced_bytes:
+            raise FileNotFoundError(self.path)
+        os.truncate(self.path, synced_bytes)
+        self.size_bytes = self._synced_bytes = synced_bytes
 
     def expect(self, hashes: OfferedHashes) -> None:
         """Hash from here on for these, too; what is there already is read for it once."""

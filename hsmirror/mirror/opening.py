@@ -18,28 +18,39 @@ from hsmirror.mirror.commit import recover
 _RUN_TIME = "%Y%m%dT%H%M%SZ"
 
 
+def require_archive_or_nothing(layout: Layout) -> None:
+    """Before anything is written: the folder is an archive, or empty, or not there yet.
+
+    Raises:
+        UsageError: it holds something else, or is no folder.
+    """
+    with durable.disk_errors(f"look into {layout.root}"):
+        if layout.root.exists() and not layout.root.is_dir():
+            raise UsageError(f"{layout.root} is a file; an archive is a folder")
+        if not layout.root.exists() or layout.marker.exists():
+            return
+        names = set(layout.root.iterdir())
+    if names - {layout.state, durable.staged_beside(layout.marker)}:
+        raise UsageError(
+            f"{layout.root} is not empty and not an archive (it has no archive.json); "
+            "choose an empty or a new folder"
+        )
+
+
 def open_archive(layout: Layout, upstream: str, modes: durable.Modes, clock: Clock) -> tuple[str, Receipts]:
     """Make or check the archive, and finish what a run that died left; gives this run's id, and what is held.
 
     Raises:
-        UsageError: the folder holds something else, or the archive is of another server.
+        UsageError: the archive is of another server.
         NotAnArchiveError, StorageError: as their texts say.
     """
-    with durable.disk_errors(f"look into {layout.root}"):
-        is_archive = layout.marker.exists()
-        names = set() if is_archive else set(layout.root.iterdir())
-    if is_archive:
+    if layout.marker.exists():
         held = read_marker(layout).upstream
         if not _is_same_upstream(held, upstream):
             raise UsageError(
                 f"{layout.root} is an archive of {held}, and api.base_url is {upstream}: "
                 "one archive holds one server's data; choose another folder"
             )
-    elif names - {layout.state, durable.staged_beside(layout.marker)}:
-        raise UsageError(
-            f"{layout.root} is not empty and not an archive (it has no archive.json); "
-            "choose an empty or a new folder"
-        )
     else:
         write_marker(layout, Marker(FORMAT, upstream, iso_utc(clock.epoch())), modes)
     run_id = _next_run_id(layout, clock)

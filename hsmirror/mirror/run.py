@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import anyio
@@ -39,7 +41,7 @@ from hsmirror.mirror.data_type import Wanted
 from hsmirror.mirror.download import Downloader
 from hsmirror.mirror.experiment import ExperimentMirror
 from hsmirror.mirror.fetch import Fetcher
-from hsmirror.mirror.opening import open_archive
+from hsmirror.mirror.opening import open_archive, require_archive_or_nothing
 from hsmirror.mirror.plan import wanted_types
 from hsmirror.mirror.reading import OnRecordings
 from hsmirror.mirror.recordings import parse_recording
@@ -84,6 +86,7 @@ async def sync(
         NotAnArchiveError, StorageError, UsageError: as their texts say. What was committed stands.
     """
     run = _Run(settings, key, options, clock or SystemClock())
+    require_archive_or_nothing(run.layout)
     with exclusive(run.layout, run.modes):
         run.open_archive()
         return await run.execute(experiments, on_start)
@@ -189,6 +192,7 @@ class _Run:
             absences=Absences(
                 self._receipts,
                 self._clock,
+                key_mark=hashlib.blake2b(self._key.reveal().encode(), digest_size=3).hexdigest(),
                 recheck_seconds=settings.archive.recheck_seconds,
                 is_ignored=self._options.full,
             ),
@@ -222,6 +226,12 @@ class _Run:
                 for _ in range(min(EXPERIMENTS_AT_ONCE, len(mirrors))):
                     workers.start_soon(work)
             stages.downloader.close()
+        for (kind, name), experiments_without in self._tally.unplaced.items():
+            if experiments_without == len(self._reports):
+                where = next(iter(self._reports)) if len(self._reports) == 1 else ""
+                why = f"{kind} {name} is not in {where or 'any of the experiments'}; check the id"
+                room = name if kind == "room" else ""
+                self._tally.problems.append(Problem(why, experiment=where, room=room))
         for experiment, report in self._reports.items():
             files = stages.downloader.statistics(experiment)
             self._reports[experiment] = msgspec.structs.replace(
@@ -296,13 +306,14 @@ class _Run:
             downloaded_bytes=stages.downloader.statistics().bytes_received if stages else 0,
             changed_files=stages.context.committer.published_files if stages else 0,
             seconds=round(self._clock.monotonic() - self._started, 3),
-            resume_at=iso_utc(fetched.resume_at) if fetched and fetched.resume_at else "",
+            resume_at=iso_utc(ceil(fetched.resume_at)) if fetched and fetched.resume_at else "",
         )
 
     def _close_archive(self, report: RunReport) -> None:
         self._receipts.merge()
         write_sums(self.layout, self._receipts, self.modes)
-        durable.clear_folder(self.layout.staging_of(self._id))
+        if self._stages is None or not self._stages.context.committer.has_failed:
+            durable.clear_folder(self.layout.root, self.layout.staging_of(self._id))
         content = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
         durable.write_whole(self.layout.root, self.layout.report(self._id), content, self.modes)
 

@@ -6,7 +6,9 @@ Nothing that is held is ever dropped: rows that a complete reading no longer sho
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -83,15 +85,32 @@ class Settlement:
         try:
             settled = self._settle(shelf, staged, claim=claim, is_narrow=is_narrow, identity=identity)
         except DamagedError as error:
-            held = [msgspec.structs.replace(each, complete_for=()) for each in shelf.held(self.receipts)]
-            settled = replace(
-                self._first(shelf, held, staged, merge_claims((), claim)),
-                note=f"{error}; what came now takes its place",
-            )
+            settled = self._salvaged(shelf, staged, claim=claim, identity=identity, why=str(error))
         if settled.commit is None or not settled.commit.placements:
             for part in staged:
                 part.path.unlink(missing_ok=True)
         return settled
+
+    def _salvaged(
+        self,
+        shelf: Shelf,
+        staged: Sequence[StagedPart],
+        *,
+        claim: Claim | None,
+        identity: Identity,
+        why: str,
+    ) -> Settled:
+        """Some of what is held is damaged: what came, and all that can still be read, take its place."""
+        held = shelf.held(self.receipts)
+        came = [part.path for part in staged]
+        new = RowSet(identity)
+        for row in rows_of(came):
+            new.add(row)
+        paths = [self.layout.absolute(receipt.path) for receipt in held if receipt.sha256]
+        left = new.without(_readable_rows(paths))
+        parts = write_rows(chain(rows_of(came), left), self.new_builder())
+        settled = self._replaced(shelf, held, parts, merge_claims((), claim), 0)
+        return replace(settled, note=f"{why}; what came now, and what could be read of it, takes its place")
 
     def _settle(
         self,
@@ -117,7 +136,7 @@ class Settlement:
         merged, gone_rows = self._merge(files, paths, staged, is_narrow=is_narrow, identity=identity)
         if claim is None or is_narrow:
             gone_rows = files[0].gone_rows
-        if merged is None or _contents(files) == [part.content_sha256 for part in merged]:
+        if merged is None or _is_same(files, paths, merged):
             return self._unchanged(files, claims, gone_rows=gone_rows)
         return self._replaced(shelf, files, merged, new_claims, gone_rows)
 
@@ -248,6 +267,20 @@ def _require_files(files: Sequence[ShardReceipt], paths: Sequence[Path]) -> None
     for receipt, path in zip(files, paths, strict=True):
         if not has_size(path, receipt.size_bytes):
             raise DamagedError(f"{receipt.path} is missing, or not of {receipt.size_bytes} bytes")
+
+
+def _is_same(files: Sequence[ShardReceipt], paths: Sequence[Path], parts: Sequence[StagedPart]) -> bool:
+    """Do the parts hold the rows of the files, in whatever order?"""
+    if _contents(files) == [part.content_sha256 for part in parts]:
+        return True
+    are_as_many = sum(receipt.rows for receipt in files) == sum(part.rows for part in parts)
+    return are_as_many and same_rows(rows_of(paths), rows_of(part.path for part in parts))
+
+
+def _readable_rows(paths: Sequence[Path]) -> Iterator[bytes]:
+    for path in paths:
+        with suppress(DamagedError):
+            yield from rows_of([path])
 
 
 def _contents(files: Sequence[ShardReceipt]) -> list[str | None]:

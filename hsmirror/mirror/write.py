@@ -17,7 +17,7 @@ from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart,
 from hsmirror.mirror.proof import DistinctCounter
 from hsmirror.model import ListKey
 
-WAITING_BYTES = 32 << 20
+WAITING_BYTES = 16 << 20
 """Of rows in memory, in all lists of a run together, before they are spilled."""
 
 

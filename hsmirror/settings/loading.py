@@ -88,6 +88,8 @@ def _value(key: str, given: Given, shown_key: str = "") -> Any:
     if isinstance(value, date) and rule.expected is TIME:  # TOML has times of its own
         value = value.isoformat()
     place = f"{given.source.label}: {shown_key or key}"
+    if value == "" and field.type is Path:  # an unset variable in a script, and not the current folder
+        raise ConfigurationError(f"{place} = '': expected {rule.expected}")
     if given.source.strict and FULL_KEY_TEXT.search(str(value)):
         raise ConfigurationError(f"{place} holds an API key, and keys never stand there: {KEY_WAYS}")
     try:
