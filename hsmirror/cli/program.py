@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from hsmirror.archive.status import StatusReport
     from hsmirror.archive.verify import VerifyReport
+    from hsmirror.errors import Exit
     from hsmirror.mirror.doctor import Finding
     from hsmirror.mirror.planning import PlanReport
     from hsmirror.mirror.report import RunReport
@@ -34,6 +35,7 @@ class Program(Protocol):
         longest_wait_seconds: float | None = None,
         state_folder: Path | None = None,
         on_start: Callable[[RunView], None] | None = None,
+        stopped_with: Sequence[Exit] = (),
     ) -> RunReport:
         """Brings the archive up to date.
 
@@ -75,6 +77,7 @@ class WholeProgram:
         longest_wait_seconds: float | None = None,
         state_folder: Path | None = None,
         on_start: Callable[[RunView], None] | None = None,
+        stopped_with: Sequence[Exit] = (),
     ) -> RunReport:
         from hsmirror.mirror import run
 
@@ -82,7 +85,7 @@ class WholeProgram:
             settings,
             key,
             experiments,
-            options=run.RunOptions(full, longest_wait_seconds, state_folder),
+            options=run.RunOptions(full, longest_wait_seconds, state_folder, stopped_with),
             on_start=on_start,
         )
 

@@ -44,18 +44,20 @@ def run(
     *,
     longest_goodbye_seconds: float = LONGEST_GOODBYE_SECONDS,
     end_process: Callable[[int], object] = os._exit,
+    on_signal: Callable[[Exit], object] | None = None,
 ) -> T:
     """Runs `work` to its end on an event loop of its own.
 
     The first signal cancels it; once it is out, `Interruption` is raised. A second signal, or a work that is
     not out `longest_goodbye_seconds` later, ends the process then and there. A failure to save state is raised
-    as it is. To be called from the main thread, or no signals are seen.
+    as it is. `on_signal` hears of the first one before the cancellation. To be called from the main thread, or
+    no signals are seen.
     """
     import asyncio
 
     stopping = _Stopping(longest_goodbye_seconds, end_process)
     try:
-        return asyncio.run(_until_signal(work, stopping))
+        return asyncio.run(_until_signal(work, stopping, on_signal or (lambda _: None)))
     finally:
         stopping.is_over()
 
@@ -85,7 +87,9 @@ class _Stopping:
             self._deadline.cancel()
 
 
-async def _until_signal(work: Callable[[], Awaitable[T]], stopping: _Stopping) -> T:
+async def _until_signal(
+    work: Callable[[], Awaitable[T]], stopping: _Stopping, on_signal: Callable[[Exit], object]
+) -> T:
     import asyncio
 
     import anyio
@@ -93,7 +97,10 @@ async def _until_signal(work: Callable[[], Awaitable[T]], stopping: _Stopping) -
     loop = asyncio.get_running_loop()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        stopping.begin(_STATUSES[signal.Signals(number)], lambda: loop.call_soon_threadsafe(scope.cancel))
+        status = _STATUSES[signal.Signals(number)]
+        if stopping.status is None:
+            on_signal(status)
+        stopping.begin(status, lambda: loop.call_soon_threadsafe(scope.cancel))
 
     results: list[T] = []
     with anyio.CancelScope() as scope, _handling(stop):

@@ -14,6 +14,7 @@ from hsmirror.cli.selection import Narrowing, select
 from hsmirror.cli.text import counted, printable
 
 if TYPE_CHECKING:
+    from hsmirror.errors import Exit
     from hsmirror.model import Secret
     from hsmirror.settings import ExperimentSettings, Settings
 
@@ -56,6 +57,7 @@ def sync(
 
     output = invocation.output
     output.say(_opening(job)) if not output.is_terminal else output.detail(_opening(job))
+    stopped_with: list[Exit] = []
     with progress.showing(output) as on_start:
         report = signals.run(
             lambda: invocation.program.sync(
@@ -65,7 +67,9 @@ def sync(
                 full=full,
                 longest_wait_seconds=_longest_wait_seconds(wait, is_terminal=output.is_terminal),
                 on_start=on_start,
-            )
+                stopped_with=stopped_with,
+            ),
+            on_signal=stopped_with.append,
         )
     if output.is_json:
         output.document(report)

@@ -68,6 +68,8 @@ class RunOptions:
     full: bool = False
     longest_wait_seconds: float | None = None
     state_folder: Path | None = None
+    stopped_with: Sequence[Exit] = ()
+    """Filled in by whoever cancels the run, before doing so: the status that its report is to tell."""
 
 
 async def sync(
@@ -131,10 +133,10 @@ class _Run:
             status = self._status()
         except BaseExceptionGroup as group:
             error = _first(group)
-            status = _status_of(error)
+            status = self._status_of(error)
             raise error from None
         except BaseException as error:
-            status = _status_of(error)
+            status = self._status_of(error)
             raise
         finally:
             with anyio.CancelScope(shield=True):
@@ -285,6 +287,13 @@ class _Run:
             return Exit.KEY_REFUSED
         return Exit.INCOMPLETE
 
+    def _status_of(self, error: BaseException) -> Exit:
+        if isinstance(error, HsmirrorError):
+            return error.exit_status
+        if isinstance(error, Exception):
+            return Exit.BUG
+        return next(iter(self._options.stopped_with), Exit.INTERRUPTED)
+
     def _report(self, status: Exit) -> RunReport:
         stages = self._stages
         fetched = stages.context.fetcher.statistics() if stages else None
@@ -366,9 +375,3 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
         else:
             leaves.append(error)
     return next((error for error in leaves if isinstance(error, HsmirrorError)), leaves[0])
-
-
-def _status_of(error: BaseException) -> Exit:
-    if isinstance(error, HsmirrorError):
-        return error.exit_status
-    return Exit.BUG if isinstance(error, Exception) else Exit.INTERRUPTED

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -204,6 +205,8 @@ def test_a_signal_ends_a_run_in_time_and_the_next_one_goes_on(
     assert process.returncode == status
     assert out == ""
     assert err.splitlines()[-1].startswith("hsmirror: interrupted; ")
+    (report,) = (home / "out/.hsmirror/runs").glob("*.json")
+    assert json.loads(report.read_bytes())["exit_status"] == status
     assert hsmirror("sync", "exp_research_001", "--archive", "out").status == 0
 
 

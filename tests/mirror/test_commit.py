@@ -1,0 +1,153 @@
+"""The commit, stopped at each of its steps: the next run finishes what is left, and nothing held is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hsmirror.archive.durable import Modes
+from hsmirror.archive.layout import Layout
+from hsmirror.archive.reader import Archive
+from hsmirror.archive.receipts import WHOLE, Receipts
+from hsmirror.archive.shards import Form, read_rows
+from hsmirror.archive.verify import verify
+from hsmirror.clock import ManualClock
+from hsmirror.mirror.commit import Committer
+from hsmirror.mirror.opening import open_archive
+from hsmirror.mirror.settle import Settlement, Shelf
+from hsmirror.mirror.write import Staging, write_rows
+
+MODES = Modes()
+UPSTREAM = "http://127.0.0.1:1/api/v3"
+SMALL, LARGE, SHRINKING, EMPTY = (
+    Shelf("e", "events", room) for room in ("small", "large", "shrinking", "empty")
+)
+FIRST = {SMALL: range(3), LARGE: range(40), SHRINKING: range(25), EMPTY: range(0)}
+SECOND = {SMALL: range(5), LARGE: range(70), SHRINKING: range(10, 30), EMPTY: range(3)}
+
+
+class Killed(BaseException):
+    """Stands in for the end of the process: nothing that handles errors may catch it."""
+
+
+def row_id(row: bytes) -> str:
+    return str(json.loads(row)["id"])
+
+
+def run(root: Path, wanted: dict[Shelf, range], *, day: int, compression: str) -> None:
+    """One run over rows that are there already: settle, commit; in parts of 600 bytes, so in several."""
+    layout = Layout(root)
+    run_id, receipts = open_archive(layout, UPSTREAM, MODES, ManualClock(1_700_000_000.0 + 86_400 * day))
+    staging = Staging(root, layout.staging_of(run_id), Form(compression, 600), MODES)
+    settlement = Settlement(layout, receipts, compression, staging.builder, "")
+    committer = Committer(layout, receipts, MODES, run_id)
+    commits = []
+    for shelf, ids in wanted.items():
+        rows = [b'{"id":%d,"text":"%s"}' % (number, b"x" * 30) for number in ids]
+        parts = write_rows(rows, staging.builder())
+        settled = settlement.settle(shelf, parts, claim=WHOLE, is_narrow=False, identity=row_id)
+        commits += [settled.commit] if settled.commit else []
+    committer._carry_out(commits)
+
+
+def held(root: Path) -> dict[str | None, list[str]]:
+    """The ids of all rows by room, each file's hash checked against its receipt."""
+    found: dict[str | None, list[str]] = {}
+    for receipt in Archive.open(root).shards():
+        if receipt.sha256 is not None:
+            path = root / receipt.path
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == receipt.sha256
+            found.setdefault(receipt.room, []).extend(row_id(row) for row in read_rows(path))
+    return found
+
+
+@pytest.fixture
+def killing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int | None], list[str]]]:
+    """`killing(n)` ends the process at its n-th change of the disk, a write after half of it; None: never."""
+    state: dict[str, Any] = {"left": None, "done": []}
+
+    def watch(name: str) -> None:
+        true = getattr(os, name)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            if state["left"] is not None:
+                state["left"] -= 1
+                state["done"].append(name)
+                if state["left"] == 0:
+                    if name == "write":
+                        true(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
+                    raise Killed(name)
+            return true(*arguments, **options)
+
+        monkeypatch.setattr(os, name, call)
+
+    for name in ("replace", "link", "write", "fsync", "unlink", "mkdir"):
+        watch(name)
+
+    def arm(at: int | None) -> list[str]:
+        state["left"], state["done"] = at, []
+        return state["done"]  # type: ignore[no-any-return]
+
+    yield arm
+    arm(None)
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_fault_47_killed_at_any_step_the_next_run_finishes_and_nothing_held_is_lost(
+    tmp_path: Path, killing: Callable[[int | None], list[str]], compression: str
+) -> None:
+    step, was_killed = 0, True
+    while was_killed:
+        step += 1
+        root = tmp_path / str(step)
+        run(root, FIRST, day=1, compression="none")
+        killing(step)
+        try:
+            run(root, SECOND, day=2, compression=compression)
+            was_killed = False
+        except Killed:
+            pass
+        killing(None)
+        open_archive(Layout(root), UPSTREAM, MODES, ManualClock(1_700_000_000.0 + 86_400 * 3))
+        report = verify(root)
+        assert report.is_sound, (step, report)
+        for shelf, ids in FIRST.items():
+            ids_held = held(root).get(shelf.room, [])
+            before = {str(number) for number in ids}
+            after = before | {str(number) for number in SECOND[shelf]}
+            assert len(ids_held) == len(set(ids_held))
+            assert set(ids_held) in (before, after), f"step {step}: {shelf.room} is of two generations"
+        run(root, SECOND, day=4, compression=compression)
+        tree = {
+            path.relative_to(root).as_posix()
+            for path in root.rglob("*.ndjson*")
+            if ".hsmirror" not in path.parts
+        }
+        assert tree == {receipt.path for receipt in Archive.open(root).shards() if receipt.sha256}
+    assert step > 20
+
+
+def test_an_intent_whose_files_are_gone_is_dropped_and_nothing_else(tmp_path: Path) -> None:
+    run(tmp_path, FIRST, day=1, compression="none")
+    before = held(tmp_path)
+    receipts = Receipts(Layout(tmp_path), MODES, "20300101T000000Z-x")
+    committer = Committer(Layout(tmp_path), receipts, MODES, "20300101T000000Z-x")
+    staging = Staging(tmp_path, Layout(tmp_path).staging_of("x"), Form("none", 600), MODES)
+    settlement = Settlement(Layout(tmp_path), receipts, "none", staging.builder, "")
+    parts = write_rows([b'{"id":%d}' % number for number in range(90)], staging.builder())
+    settled = settlement.settle(LARGE, parts, claim=WHOLE, is_narrow=False, identity=row_id)
+    assert settled.commit is not None
+    intent = committer._intent(settled.commit)
+    assert intent is not None
+    receipts.append([intent])
+    for part in parts:
+        part.path.unlink()
+    open_archive(Layout(tmp_path), UPSTREAM, MODES, ManualClock(1_900_000_000.0))
+    assert held(tmp_path) == before
+    assert verify(tmp_path).is_sound
