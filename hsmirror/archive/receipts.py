@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -334,9 +334,3 @@ def read_marker(layout: Layout) -> Marker:
 
 def write_marker(layout: Layout, marker: Marker, modes: durable.Modes) -> None:
     durable.write_whole(layout.root, layout.marker, msgspec.json.format(_encode(marker)) + b"\n", modes)
-
-
-def as_dict(receipt: Receipt) -> dict[str, Any]:
-    """A receipt as plain values, for reports."""
-    built: dict[str, Any] = msgspec.to_builtins(receipt)
-    return built

@@ -66,7 +66,6 @@ class Committer:
         self._group_done: anyio.Event | None = None
         self._failure: BaseException | None = None
         self.published_files = 0
-        self.published_bytes = 0
 
     def __repr__(self) -> str:
         return f"<Committer published={self.published_files} gathered={len(self._gathered)}>"
@@ -125,7 +124,6 @@ class Committer:
                 durable.retire(self._layout.root, final, superseded, self._modes)
             self._receipts.append([receipt for commit in group for receipt in commit.all_receipts])
         self.published_files += len(placements)
-        self.published_bytes += sum(placement.receipt.size_bytes for placement in placements)
 
     def _intent(self, commit: Commit) -> IntentReceipt | None:
         """What a commit is about to do, where half of it would be worse than nothing."""

@@ -154,10 +154,18 @@ async def _api(settings: Settings, connection: Connection) -> AsyncIterator[Find
         yield _key_refused(error)
         return
     except UpstreamError as error:
-        yield Finding("experiments", None, str(error), "name the experiments in the configuration")
-        experiments = [each.id for each in settings.experiments if each.id != "*"]
+        yield Finding(
+            "experiments", False, str(error), "name the experiments in the configuration", Exit.INCOMPLETE
+        )
+        return
     if not experiments:
-        yield Finding("experiments", None, "none is named, and the key may read none")
+        yield Finding(
+            "experiments",
+            False,
+            "none is named, and the key may read none",
+            "check whose key it is, or name the experiments",
+            Exit.INCOMPLETE,
+        )
         return
     async for finding in _scopes(experiments[0], connection):
         yield finding

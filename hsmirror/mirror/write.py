@@ -69,14 +69,9 @@ class ListWriter:
         self._builders: dict[str | None, ShardBuilder] = {}
         self._counter = DistinctCounter()
         self.rows = 0
-        self.rows_without_room = 0
 
     def __repr__(self) -> str:
         return f"<ListWriter of {self._key}, rows={self.rows}, rooms={len(self._builders)}>"
-
-    @property
-    def rooms(self) -> list[str | None]:
-        return list(self._builders)
 
     @property
     def distinct(self) -> int:
@@ -137,8 +132,6 @@ class ListWriter:
             yield key.room, page.rows
             return
         distinct = set(page.rooms)
-        if None in distinct:
-            self.rows_without_room += page.rooms.count(None)
         if len(distinct) == 1:
             yield distinct.pop(), page.rows
             return

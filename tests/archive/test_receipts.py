@@ -26,7 +26,6 @@ from hsmirror.archive.receipts import (
     Receipt,
     Receipts,
     ShardReceipt,
-    as_dict,
     read_marker,
     segments,
     write_marker,
@@ -271,7 +270,3 @@ def test_a_folder_that_is_no_archive_of_ours_is_refused(
         layout.marker.write_bytes(content)
     with pytest.raises(NotAnArchiveError, match=said):
         read_marker(layout)
-
-
-def test_a_receipt_as_plain_values_names_its_kind() -> None:
-    assert as_dict(shard())["kind"] == "shard"
