@@ -60,7 +60,7 @@ class Speed:
             raise TimedOutError("less than 1 KiB a second comes")
 
 
-class translated:  # noqa: N801  # reads as a clause: `with _translated("the API"):`
+class translated:  # noqa: N801  # reads as a clause: `with translated("the API"):`
     """Turns aiohttp's and the system's errors into ours, without their texts, which print addresses."""
 
     def __init__(self, label: str) -> None:
