@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -14,10 +15,16 @@ from typing import Any
 import pytest
 from aiohttp import ClientResponse
 from aioresponses import aioresponses
+from hypothesis import settings
 
 from hsmirror.clock import Clock
 from hsmirror.lab.data import LabShape, MadeUpSource
 from hsmirror.lab.server import Lab, LabOptions, running_lab
+
+# On a busy machine the first example of a test can take long. What CI tries is the same each time, so that a
+# change is not stopped by what it did not cause; everybody else's examples are new ones.
+settings.register_profile("hsmirror", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("hsmirror")
 
 StartLab = Callable[..., Awaitable[Lab[MadeUpSource]]]
 StartLabInThread = Callable[..., Lab[MadeUpSource]]
