@@ -250,7 +250,7 @@ class Receipts:
             self._keep(receipt)
 
     def drop(self, key: str) -> None:
-        """Forget an intent that came to nothing, for this run; a later one will, too."""
+        """Forget an intent that came to nothing: for this run, as for each later one that reads it."""
         self._by_key.pop(key, None)
 
     def merge(self) -> None:

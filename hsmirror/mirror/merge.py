@@ -21,6 +21,28 @@ def content_digest(row: bytes) -> bytes:
     return hashlib.blake2b(row, digest_size=16).digest()
 
 
+def by_content_where_ids_conflict(identity: Identity, *readings: Iterable[bytes]) -> Identity:
+    """The same identity, but none for ids that one reading has with several contents.
+
+    Such an id does not tell which row is which: a version that comes alone must not take the place of all.
+    """
+    conflicting: set[str] = set()
+    for rows in readings:
+        contents: dict[str, bytes] = {}
+        for row in rows:
+            row_id = identity(row)
+            if row_id is not None and contents.setdefault(row_id, content_digest(row)) != content_digest(row):
+                conflicting.add(row_id)
+    if not conflicting:
+        return identity
+
+    def told(row: bytes) -> str | None:
+        row_id = identity(row)
+        return None if row_id in conflicting else row_id
+
+    return told
+
+
 def same_rows(some: Iterable[bytes], others: Iterable[bytes]) -> bool:
     """Are these the same rows, each as often, in whatever order? In constant memory."""
     return _sum_and_count(some) == _sum_and_count(others)

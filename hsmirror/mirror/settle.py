@@ -19,7 +19,7 @@ from hsmirror.archive.receipts import Claim, Receipts, ShardReceipt
 from hsmirror.archive.shards import ShardBuilder, StagedPart
 from hsmirror.errors import DamagedError
 from hsmirror.mirror.commit import Commit, Placement
-from hsmirror.mirror.merge import Identity, RowSet, same_rows
+from hsmirror.mirror.merge import Identity, RowSet, by_content_where_ids_conflict, same_rows
 from hsmirror.mirror.write import rows_of, write_rows
 
 
@@ -154,7 +154,7 @@ class Settlement:
         are_as_many = sum(part.rows for part in staged) == sum(receipt.rows for receipt in files)
         if not is_narrow and are_as_many and same_rows(rows_of(paths), rows_of(came)):
             return None, 0  # only their order differs
-        new = RowSet(identity)
+        new = RowSet(by_content_where_ids_conflict(identity, rows_of(paths), rows_of(came)))
         for row in rows_of(came):
             new.add(row)
         left = sum(1 for _ in new.without(rows_of(paths)))

@@ -133,7 +133,9 @@ KEYS: Final[Mapping[str, Key]] = {
         _checked_by(parse_size),
     ),
     "archive.settle": Key(
-        "A finished room this old is not expected to change.", _DURATION_FORM, _checked_by(parse_duration)
+        "When a finished room is settled. Not used yet: each sync reads all lists.",
+        _DURATION_FORM,
+        _checked_by(parse_duration),
     ),
     "archive.recheck": Key(
         "Yet everything is read again this often.", _DURATION_FORM, _checked_by(parse_duration)

@@ -133,6 +133,29 @@ def test_fault_47_killed_at_any_step_the_next_run_finishes_and_nothing_held_is_l
     assert step > 20
 
 
+@pytest.mark.parametrize("is_narrow", [True, False])
+def test_fault_54_one_version_of_an_id_does_not_take_the_place_of_all_that_are_held(
+    tmp_path: Path, is_narrow: bool
+) -> None:
+    layout = Layout(tmp_path)
+    run_id, receipts = open_archive(layout, UPSTREAM, MODES, ManualClock())
+    staging = Staging(tmp_path, layout.staging_of(run_id), Form("none", 600), MODES)
+    settlement = Settlement(layout, receipts, "none", staging.builder, "")
+    committer = Committer(layout, receipts, MODES, run_id)
+    readings = [
+        [b'{"id":1,"x":"one"}', b'{"id":1,"x":"other"}'],
+        [b'{"id":1,"x":"one"}', b'{"id":2,"x":"new"}'],
+    ]
+    for number, rows in enumerate(readings):
+        parts = write_rows(rows, staging.builder())
+        narrow = is_narrow and number > 0
+        settled = settlement.settle(SMALL, parts, claim=WHOLE, is_narrow=narrow, identity=row_id)
+        assert settled.commit is not None
+        committer._carry_out([settled.commit])
+    (receipt,) = Archive.open(tmp_path).shards()
+    assert set(read_rows(tmp_path / receipt.path)) == {row for rows in readings for row in rows}
+
+
 def test_an_intent_whose_files_are_gone_is_dropped_and_nothing_else(tmp_path: Path) -> None:
     run(tmp_path, FIRST, day=1, compression="none")
     before = held(tmp_path)
