@@ -79,11 +79,20 @@ async def _send(response: web.StreamResponse, file: RecordingFile, chosen: Selec
     rate = how.bytes_per_second
     piece_bytes = _PIECE_BYTES if rate is None else max(1, int(rate / _PIECES_A_SECOND_WHEN_THROTTLED))
     left = chosen.length_bytes
+    piece = b""
     async with aiofiles.open(file.path, "rb") as stream:
         await stream.seek(chosen.first)
         while left and (piece := await stream.read(min(piece_bytes, left))):
-            how.on_sent(len(piece))
-            await response.write(piece)
             left -= len(piece)
-            if rate is not None and left:
-                await asyncio.sleep(len(piece) / rate)
+            if left:
+                await _send_piece(response, piece, how)
+                if rate is not None:
+                    await asyncio.sleep(len(piece) / rate)
+    # The last piece goes once the file is closed: who has it all may hang up, and that ends this request.
+    if piece:
+        await _send_piece(response, piece, how)
+
+
+async def _send_piece(response: web.StreamResponse, piece: bytes, how: Sending) -> None:
+    how.on_sent(len(piece))
+    await response.write(piece)
