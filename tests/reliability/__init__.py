@@ -1,0 +1,1 @@
+"""What the promise in the README rests on, measured: each module tries one kind of mishap and counts."""
