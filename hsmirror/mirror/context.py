@@ -10,7 +10,9 @@ from hsmirror.archive.receipts import AbsenceReceipt, Receipts
 from hsmirror.clock import Clock, iso_utc
 from hsmirror.mirror.commit import Commit, Committer
 from hsmirror.mirror.fetch import Fetcher
+from hsmirror.mirror.held import HeldLists
 from hsmirror.mirror.lists import ListReader
+from hsmirror.mirror.night import Policy
 from hsmirror.mirror.report import Problem
 from hsmirror.mirror.settle import Settlement
 from hsmirror.mirror.write import Staging
@@ -78,6 +80,9 @@ class Context:
 
     layout: Layout
     receipts: Receipts
+    held: HeldLists
+    """The receipts of lists and shards as they were when the run began."""
+    policy: Policy
     committer: Committer
     staging: Staging
     settlement: Settlement

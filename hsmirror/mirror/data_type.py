@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import islice
 from typing import Protocol
 
 import anyio
 import anyio.to_thread
-import msgspec
 
-from hsmirror.api.envelope import Row, members_of
-from hsmirror.archive.layout import sidecar_path
-from hsmirror.archive.receipts import WHOLE, Claim, ListReceipt
-from hsmirror.archive.shards import StagedPart
+from hsmirror.api.envelope import Row
 from hsmirror.errors import (
     BudgetExhaustedError,
     ForbiddenError,
+    InvalidParameterError,
     KeyRefusedError,
     NotFoundError,
     UpstreamError,
 )
 from hsmirror.mirror.commit import Commit
 from hsmirror.mirror.context import Context
-from hsmirror.mirror.documents import document_commit
-from hsmirror.mirror.merge import RowSet
+from hsmirror.mirror.memory import ReadList, list_receipt
+from hsmirror.mirror.night import (
+    LOOKED_FOR_AT_ONCE,
+    HeldList,
+    Room,
+    RoomState,
+    Step,
+    suspects,
+    tonight,
+    unsettled_rooms,
+)
+from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.plan import Way, choose_way, narrowed
-from hsmirror.mirror.reading import OnRecordings, ProvenList, RoomsUntoldError, identity_of, read_proven
-from hsmirror.mirror.report import Problem, TypeReport
-from hsmirror.mirror.settle import Settled, Shelf
-from hsmirror.mirror.write import rows_of, write_rows
-from hsmirror.model import DataType, ListKey, Scope, Window
-
-_TIMELINE_MEMBERS = ("timeline", "variableNames", "matrixColumns", "droppedWrites", "mode")
-
-_ROOMS_SETTLED_AT_ONCE = 128
-"""In one go of a worker thread, which cannot be interrupted."""
+from hsmirror.mirror.reading import OnRows, ProvenList, RoomsUntoldError, nothing_found, read_proven
+from hsmirror.mirror.report import TypeReport
+from hsmirror.mirror.roomless import read_roomless
+from hsmirror.mirror.wanted import Wanted
+from hsmirror.model import DataType, ListKey, Scope
 
 
 class Rooms(Protocol):
@@ -50,9 +50,22 @@ class Rooms(Protocol):
     async def known(self, asking: DataType) -> list[str]:
         """All rooms; waits for the types that may still name some. `asking` itself will name no more."""
 
+    async def states(self, asking: DataType) -> Mapping[str, RoomState]:
+        """The rooms that the server lists, and whether they have ended; empty where it lists none."""
+
+    def seen(self, rows: Sequence[tuple[str | None, Row]]) -> None:
+        """Rooms' own rows, as they come."""
+
+    def unchanged(self) -> None:
+        """The list of rooms is as it was when it was last read."""
+
     @property
     def are_listed(self) -> bool:
         """Does the server list them? Otherwise they are those that rows name."""
+
+    @property
+    def are_all_listed(self) -> bool:
+        """Is a room that is not listed no longer there?"""
 
     @property
     def doubt(self) -> str:
@@ -62,18 +75,11 @@ class Rooms(Protocol):
         """The wanted participants by each room that they may have been in."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What of an experiment is asked for: its id, and what narrows it."""
-
-    experiment: str
-    rooms: tuple[str, ...] = ()
-    participants: tuple[str, ...] = ()
-    window: Window = field(default_factory=Window)
-
-
 class TypeMirror:
-    """Mirrors one data type; `run` gives its report, or None where the server does not offer it."""
+    """Mirrors one data type; `run` gives its report, or None where the server does not offer it.
+
+    `held` is what was there before, None at first or where the run is narrowed.
+    """
 
     def __init__(
         self,
@@ -83,20 +89,29 @@ class TypeMirror:
         rooms: Rooms,
         *,
         concurrent_lists: int,
-        on_recordings: OnRecordings | None,
+        on_rows: OnRows | None,
+        held: HeldList | None,
     ) -> None:
         self._context = context
         self._wanted = wanted
         self._type = data_type
         self._rooms = rooms
         self._concurrent_lists = concurrent_lists
-        self._on_recordings = on_recordings
+        self._on_rows = on_rows
         self._window = narrowed(data_type, wanted.window)
-        self._held_rows: dict[str | None, int] = {}  # by room, afterwards
-        self._rows_read = 0
-        self._changed_shards = 0
-        self._total: int | None = None
-        self._reasons: dict[str, None] = {}  # why it is not complete
+        self._held = held
+        self._outcome = Outcome(
+            context,
+            wanted.experiment,
+            data_type,
+            self._window,
+            held=held,
+            is_full=context.policy.is_full,
+        )
+        self._way = Way.EXPERIMENT
+        self._total: int | None = held.total if held is not None else None
+        self._was_read_whole = False
+        self._states: Mapping[str, RoomState] = {}
         self._has_no_way = False
         self._lacks_scope = False
         self._absent = ""  # why the server does not offer it
@@ -117,8 +132,9 @@ class TypeMirror:
         if (why := self._context.absences.why(self._what)) is not None:
             self._context.tally.note(f"{self._what}: not asked for ({why})")
             return None
+        self._way = way
         try:
-            way = await self._read(way)
+            await self._read(way)
         except UpstreamError as error:
             self._failed(error)
         if self._absent:
@@ -133,14 +149,14 @@ class TypeMirror:
                 f"{self._what}: not asked for (no room is known, and it is listed by room)"
             )
             return None
-        await self._remember(way)
+        await self._remember()
         return self._report()
 
     @property
     def _what(self) -> str:
         return f"{self._type.name} of {self._wanted.experiment}"
 
-    async def _read(self, way: Way) -> Way:
+    async def _read(self, way: Way) -> None:
         if way is Way.PARTICIPANTS:
             people_by_room = await self._rooms.participants()
             await self._read_each(
@@ -149,85 +165,136 @@ class TypeMirror:
                     for room, people in people_by_room.items()
                 ]
             )
-        elif way is Way.ROOMS:
-            rooms = list(self._wanted.rooms) or await self._rooms.known(self._type)
-            self._has_no_way = not rooms and not self._rooms.are_listed
-            await self._read_each(
-                [[self._key(Scope.ROOM, room, room)] for room in rooms],
-                may_be_absent=not self._type.documented,
-            )
-            self._doubt_rooms()
+        elif self._wanted.rooms:
+            await self._read_rooms(self._wanted.rooms)
+        elif self._held is not None and self._wanted.is_whole:
+            await self._update(self._held)
         else:
-            try:
-                await self._read_experiment(must_tell_rooms=Scope.ROOM in self._type.scopes)
-            except RoomsUntoldError as untold:
-                return await self._read_untold(untold.total)
-        return way
+            await self._read_all()
+
+    async def _read_all(self) -> None:
+        if Scope.EXPERIMENT not in self._type.scopes:
+            await self._read_by_room()
+            return
+        try:
+            await self._read_experiment(must_tell_rooms=Scope.ROOM in self._type.scopes)
+        except RoomsUntoldError as untold:
+            self._total = untold.total
+            await self._read_by_room()
+
+    # --- a night after the first ---------------------------------------------------------------------
+    async def _update(self, held: HeldList) -> None:
+        """Read what is new or open; where the total shows that more has moved, find it."""
+        self._states = await self._rooms.states(self._type)
+        self._way = held.way
+        is_listed = Scope.EXPERIMENT in self._type.scopes
+        can_probe = is_listed and self._type.paged and held.total is not None
+        night = tonight(
+            held,
+            self._states,
+            self._context.policy,
+            now=self._context.clock.epoch(),
+            can_by_room=Scope.ROOM in self._type.scopes,
+            can_probe=can_probe,
+        )
+        if night.step is Step.WHOLE:
+            await self._read_all()
+            return
+        with self._listed():
+            await self._read_rooms(night.open_rooms)
+            is_met = not can_probe or await self._is_met(held)
+        if not is_met and self._outcome.is_complete:
+            await self._look_for_more(held, night.open_rooms)
+        elif night.step is Step.PROBE and self._type.name == "rooms":
+            self._rooms.unchanged()
+
+    async def _is_met(self, held: HeldList) -> bool:
+        """Does the server list as many rows as are held? One request."""
+        key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
+        try:
+            page = await self._context.reader.first_page(key, 1)
+        except InvalidParameterError:
+            return False
+        self._total = page.pagination.total
+        return self._total is not None and self._total - held.unaccounted == self._outcome.rows_upstream
+
+    async def _look_for_more(self, held: HeldList, read: Iterable[str]) -> None:
+        """The total has moved: read the rooms that are likeliest to have changed, and in the end the whole."""
+        waiting = iter(suspects(held, self._states, read))
+        while some := list(islice(waiting, LOOKED_FOR_AT_ONCE)):
+            await self._read_rooms(some)
+            if self._total is not None and self._total - held.unaccounted == self._outcome.rows_upstream:
+                return
+        if held.way is Way.ROOMS and self._type.scopes >= {Scope.EXPERIMENT, Scope.ROOM}:
+            await self._read_beyond([room for room in held.rooms if room is not None])
+        else:
+            await self._read_all()
 
     # --- at experiment scope -------------------------------------------------------------------------
     async def _read_experiment(self, *, must_tell_rooms: bool) -> None:
         key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
         with self._listed():
             found = await read_proven(
-                self._context, key, must_tell_rooms=must_tell_rooms, on_recordings=self._on_recordings
+                self._context, key, must_tell_rooms=must_tell_rooms, on_rows=self._on_rows
             )
+        self._way = Way.EXPERIMENT
         self._total = found.total
         self._rooms.named(self._type, found.parts)
-        await self._settle(found, dict.fromkeys([*found.parts, *await self._rooms_without_rows(found)]))
+        await self._outcome.settle(found, dict.fromkeys([*found.parts, *await self._rooms_without_rows(found)]))
+        self._was_read_whole = found.is_proven
 
-    async def _rooms_without_rows(self, found: ProvenList) -> list[str]:
-        """Rooms that a complete list shows to have nothing: they get a receipt, and no file."""
-        if not found.is_proven or Scope.ROOM not in self._type.scopes:
+    async def _rooms_without_rows(self, found: ProvenList) -> list[Room]:
+        """Rooms that a complete list shows to have nothing: those that are known, and those held before."""
+        if not found.is_proven:
             return []
-        return [room for room in await self._rooms.known(self._type) if room not in found.parts]
+        before: list[Room] = list(self._held.rooms) if self._held is not None and self._window.is_whole else []
+        if self._type.name == "rooms" and not self._rooms.are_all_listed:
+            before = []
+        known = await self._rooms.known(self._type) if Scope.ROOM in self._type.scopes else []
+        return [room for room in dict.fromkeys((*known, *before)) if room not in found.parts]
 
-    def _doubt_rooms(self) -> None:
-        if self._rooms.doubt and not self._wanted.rooms:
-            self._fail(f"there may be rooms that are not known: {self._rooms.doubt}")
-
-    async def _read_untold(self, total: int | None) -> Way:
-        """Rows that name no room: room by room, and at experiment scope only for what no room has."""
+    # --- room by room --------------------------------------------------------------------------------
+    async def _read_by_room(self) -> None:
+        """All rooms, but for those that an earlier run has read already; and rows that belong to none."""
         rooms = await self._rooms.known(self._type)
+        is_listed = Scope.EXPERIMENT in self._type.scopes
         if not rooms:
-            await self._read_experiment(must_tell_rooms=False)
-            return Way.EXPERIMENT
-        self._total = total
-        await self._read_each([[self._key(Scope.ROOM, room, room)] for room in rooms])
-        self._doubt_rooms()
-        if not self._reasons and (total is None or self._rows_read < total):
-            await self._read_roomless(rooms)
-        return Way.ROOMS
-
-    async def _read_roomless(self, rooms: Sequence[str]) -> None:
-        """The experiment lists more rows than its rooms: those that no room has belong to none."""
-        key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
-        seen: list[tuple[str | None, Row]] = []
-        with self._listed():
-            found = await read_proven(self._context, key, on_recordings=seen.extend)
-        of_rooms, whole = self._rows_read, [part for parts in found.parts.values() for part in parts]
-        left = await anyio.to_thread.run_sync(self._beyond, whole, rooms)
-        rows = sum(part.rows for part in left)
-        if rows != found.rows - of_rooms:
-            self._fail(
-                f"the experiment lists {found.rows} rows and its rooms {of_rooms}, but {rows} of the former "
-                "are in no room: the lists do not fit together; run again"
-            )
+            if is_listed:
+                await self._read_experiment(must_tell_rooms=False)
+            else:
+                self._way = Way.ROOMS
+                self._has_no_way = not self._rooms.are_listed
             return
-        await self._settle(replace(found, parts={None: left}, rows=rows), [None])
-        if self._on_recordings is not None:
-            identity = identity_of(self._type)
-            roomless = {identity(row) for row in rows_of(part.path for part in left)}
-            self._on_recordings([(None, row) for _, row in seen if identity(bytes(row)) in roomless])
+        self._way = Way.ROOMS
+        await self._read_rooms(await self._unsettled(rooms), may_be_absent=not is_listed)
+        if self._rooms.doubt:
+            self._outcome.fail(f"there may be rooms that are not known: {self._rooms.doubt}")
+        if is_listed and self._outcome.is_complete:
+            await self._read_beyond(rooms)
 
-    def _beyond(self, whole: Sequence[StagedPart], rooms: Sequence[str]) -> list[StagedPart]:
-        held = RowSet(identity_of(self._type))
-        for room in rooms:
-            files = [receipt for receipt in self._shelf(room).held(self._context.receipts) if receipt.sha256]
-            for row in rows_of(self._context.layout.absolute(receipt.path) for receipt in files):
-                held.add(row)
-        return write_rows(held.without(rows_of(part.path for part in whole)), self._context.staging.builder())
+    async def _unsettled(self, rooms: Sequence[str]) -> list[str]:
+        if self._held is None or self._context.policy.is_full or not self._wanted.is_whole:
+            return list(rooms)
+        states = self._states or await self._rooms.states(self._type)
+        held = HeldList(Way.ROOMS, self._held.rooms, rooms_read_at=self._held.rooms_read_at)
+        now = self._context.clock.epoch()
+        unsettled = set(unsettled_rooms(held, states, self._context.policy, now=now))
+        return [room for room in rooms if room in unsettled or room not in held.rooms]
 
-    # --- list by list --------------------------------------------------------------------------------
+    async def _read_beyond(self, rooms: Sequence[str]) -> None:
+        """Where the experiment lists more rows than its rooms, those that no room has belong to none."""
+        if self._total is not None and self._total <= self._outcome.upstream_rows_of(rooms):
+            return
+        key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
+        with self._listed():
+            await read_roomless(self._context, key, rooms, self._outcome, on_rows=self._on_rows)
+
+    async def _read_rooms(self, rooms: Sequence[str], *, may_be_absent: bool = False) -> None:
+        may_be_absent = may_be_absent and not self._type.documented
+        await self._read_each(
+            [[self._key(Scope.ROOM, room, room)] for room in rooms], may_be_absent=may_be_absent
+        )
+
     async def _read_each(self, by_room: Sequence[Sequence[ListKey]], *, may_be_absent: bool = False) -> None:
         """Read the lists of several rooms, some rooms at once, the lists of one room in turn.
 
@@ -251,8 +318,7 @@ class TypeMirror:
                     except (ForbiddenError, KeyRefusedError, BudgetExhaustedError) as error:
                         stopped.append(error)
                     except NotFoundError as error:
-                        if self._type.documented and key.scope is not Scope.PARTICIPANT:
-                            self._fail_at(key, error)
+                        await self._not_found(key, error)
                     except UpstreamError as error:
                         self._fail_at(key, error)
 
@@ -276,87 +342,64 @@ class TypeMirror:
 
     async def _read_one(self, key: ListKey) -> None:
         try:
-            found = await read_proven(self._context, key, on_recordings=self._on_recordings)
-            await self._settle(found, [key.room], participant=self._participant_of(key))
+            found = await read_proven(self._context, key, on_rows=self._on_rows)
+            participant = key.scope_id if key.scope is Scope.PARTICIPANT else None
+            await self._outcome.settle(
+                found, [key.room], participant=participant, are_gone=self._has_vanished(key)
+            )
             if self._type.name == "variables":
-                await self._keep_timeline(key, found)
+                await self._outcome.keep_timeline(key.room, found)
         finally:
             self._context.tally.lists_done += 1
 
-    async def _keep_timeline(self, key: ListKey, found: ProvenList) -> None:
-        """What a variables answer says beside its rows is data, too."""
-        document = members_of(found.metadata, _TIMELINE_MEMBERS)
-        path = sidecar_path(self._wanted.experiment, self._type.name, key.room)
-        commit = await document_commit(self._context, self._wanted.experiment, path, document)
-        if commit is not None:
-            await self._context.committer.commit(commit)
+    async def _not_found(self, key: ListKey, error: NotFoundError) -> None:
+        if self._has_vanished(key):
+            await self._outcome.settle(nothing_found(), [key.room], are_gone=True)
+        elif self._type.documented and key.scope is not Scope.PARTICIPANT:
+            self._fail_at(key, error)
 
-    async def _settle(
-        self, found: ProvenList, rooms: Iterable[str | None], *, participant: str | None = None
-    ) -> None:
-        """Hold what came against what is held, and commit the difference."""
-        claim = Claim(self._window.start, self._window.end, participant)
-        settle = partial(
-            self._context.settlement.settle,
-            claim=claim if found.is_proven else None,
-            is_narrow=claim != WHOLE,
-            identity=identity_of(self._type),
+    def _has_vanished(self, key: ListKey) -> bool:
+        """Is this a room that is held, and that the server no longer lists?"""
+        return (
+            key.scope is Scope.ROOM
+            and self._held is not None
+            and key.room in self._held.rooms
+            and bool(self._states)
+            and key.room not in self._states
+            and self._rooms.are_all_listed
         )
-
-        def settle_some(some: Sequence[str | None]) -> list[Settled]:
-            return [settle(self._shelf(room), found.parts.get(room, ())) for room in some]
-
-        waiting = iter(rooms)
-        while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
-            settled = await anyio.to_thread.run_sync(settle_some, some)
-            await self._context.committer.commit(*[each.commit for each in settled if each.commit])
-            for room, each in zip(some, settled, strict=True):
-                self._held_rows[room] = each.rows
-                self._changed_shards += each.changed_shards
-                if each.note:
-                    self._context.tally.note(f"{self._what}: {each.note}")
-        self._rows_read += found.rows
-        if not found.is_proven:
-            self._fail(found.note)
-        elif found.note:
-            self._context.tally.note(f"{self._what}: {found.note}")
 
     # --- what is remembered --------------------------------------------------------------------------
-    async def _remember(self, way: Way) -> None:
+    async def _remember(self) -> None:
         """The list's receipt, where the type was read as a whole and something about it is new."""
-        if self._wanted.rooms or self._wanted.participants or not self._window.is_whole:
+        if not self._wanted.is_whole:
             return
-        receipt = ListReceipt(
-            experiment=self._wanted.experiment,
-            data_type=self._type.name,
-            way=way,
-            rows=sum(self._held_rows.values()),
+        held = self._context.receipts.get(f"list {self._what}")
+        read = ReadList(
+            self._wanted.experiment,
+            self._type.name,
+            self._way,
             total=self._total,
-            is_complete=not self._reasons,
-            why=self._why,
-            read_at=self._context.now_text,
+            page_rows=self._context.reader.page_rows(self._type.name),
+            was_read_whole=self._was_read_whole,
+            before=self._held,
         )
-        held = self._context.receipts.get(receipt.key)
-        if isinstance(held, ListReceipt) and msgspec.structs.replace(held, read_at=receipt.read_at) == receipt:
-            return
-        await self._context.committer.commit(Commit(receipts=[receipt]))
+        now = self._context.clock.epoch()
+        receipt = list_receipt(read, self._outcome, self._states, self._context.policy, now=now, held=held)
+        if receipt is not None:
+            await self._context.committer.commit(Commit(receipts=[receipt]))
 
     def _report(self) -> TypeReport:
+        outcome = self._outcome
         return TypeReport(
             self._type.name,
-            rows=sum(self._held_rows.values()),
-            rooms=sum(1 for rows in self._held_rows.values() if rows),
-            is_complete=not self._reasons,
-            changed_shards=self._changed_shards,
+            rows=outcome.rows,
+            rooms=outcome.rooms_with_rows,
+            is_complete=outcome.is_complete,
+            changed_shards=outcome.changed_shards,
             lacks_scope=self._lacks_scope,
-            why=self._why,
+            why=outcome.why,
         )
-
-    @property
-    def _why(self) -> str:
-        reasons = list(self._reasons)
-        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
-        return "; ".join(reasons[:3]) + more
 
     def _failed(self, error: UpstreamError) -> None:
         """The type as a whole could not be read."""
@@ -367,22 +410,16 @@ class TypeMirror:
             why = f"the key lacks the scope {scopes}"
             self._lacks_scope = True
             if self._type.documented:
-                self._fail(f"{why}; give the key that scope, or leave the data type out")
+                self._outcome.fail(f"{why}; give the key that scope, or leave the data type out")
             else:
                 self._absent = why
         elif isinstance(error, NotFoundError) and not self._type.documented:
             self._absent = "this server does not offer it"
         else:
-            self._fail(str(error))
+            self._outcome.fail(str(error))
 
     def _fail_at(self, key: ListKey, error: UpstreamError) -> None:
-        self._fail(f"{key.scope} {key.scope_id}: {error}", room=key.room or "")
-
-    def _fail(self, why: str, *, room: str = "") -> None:
-        self._reasons[why] = None
-        self._context.tally.problems.append(
-            Problem(why, experiment=self._wanted.experiment, data_type=self._type.name, room=room)
-        )
+        self._outcome.fail(f"{key.scope} {key.scope_id}: {error}", room=key.room or "")
 
     @contextmanager
     def _listed(self) -> Iterator[None]:
@@ -394,10 +431,3 @@ class TypeMirror:
 
     def _key(self, scope: Scope, scope_id: str, room: str | None = None) -> ListKey:
         return ListKey(self._wanted.experiment, self._type, scope, scope_id, room, self._window)
-
-    def _shelf(self, room: str | None) -> Shelf:
-        return Shelf(self._wanted.experiment, self._type.name, room)
-
-    @staticmethod
-    def _participant_of(key: ListKey) -> str | None:
-        return key.scope_id if key.scope is Scope.PARTICIPANT else None

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import anyio
+import anyio.to_thread
 
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.envelope import first_element, parse_document
@@ -19,13 +20,16 @@ from hsmirror.errors import (
     UpstreamError,
 )
 from hsmirror.mirror.context import Context
-from hsmirror.mirror.data_type import TypeMirror, Wanted
+from hsmirror.mirror.data_type import TypeMirror
 from hsmirror.mirror.documents import document_commit
 from hsmirror.mirror.fetch import Request
+from hsmirror.mirror.lacking import without_lacking_files
 from hsmirror.mirror.lists import FALLBACK_LIMIT, path_segment
-from hsmirror.mirror.reading import OnRecordings
+from hsmirror.mirror.night import HeldList
+from hsmirror.mirror.reading import OnRows
 from hsmirror.mirror.report import ExperimentReport, Problem, TypeReport
 from hsmirror.mirror.rooms import ExperimentRooms
+from hsmirror.mirror.wanted import Wanted
 from hsmirror.model import DataType, ListKey, Scope
 from hsmirror.pace.agenda import Urgency
 
@@ -43,14 +47,14 @@ class ExperimentMirror:
         types: Sequence[DataType],
         *,
         concurrent_lists: int,
-        on_recordings: OnRecordings | None,
+        on_recordings: OnRows | None,
     ) -> None:
         self._context = context
         self._wanted = wanted
         self._types = types
         self._concurrent_lists = concurrent_lists
         self._on_recordings = on_recordings
-        self._rooms = ExperimentRooms(context, wanted, types)
+        self._held: dict[str, HeldList | None] = {}
         self._name = ""
         self._is_defined: bool | None = None
         self._absence: tuple[str, str] | None = None
@@ -81,6 +85,7 @@ class ExperimentMirror:
             await self.define()
             if not self._is_defined and not await self._exists():
                 return self._unknown()
+            self._rooms = await self._known_rooms()
             if self._wanted.rooms:
                 self._wanted = replace(self._wanted, rooms=tuple(await self._rooms.wanted()))
                 if not self._wanted.rooms:
@@ -98,7 +103,8 @@ class ExperimentMirror:
                 data_type,
                 self._rooms,
                 concurrent_lists=self._concurrent_lists,
-                on_recordings=self._on_recordings if data_type.name == "recordings" else None,
+                on_rows=self._on_rows(data_type),
+                held=self._held[data_type.name],
             )
             try:
                 if (report := await mirror.run()) is not None:
@@ -117,6 +123,29 @@ class ExperimentMirror:
             rooms=len(self._rooms),
             types=tuple(reports[data_type.name] for data_type in self._types if data_type.name in reports),
         )
+
+    async def _known_rooms(self) -> ExperimentRooms:
+        """What is held, looked at, and what is known of the rooms."""
+        wanted = self._wanted
+        names = [data_type.name for data_type in self._types] if wanted.is_whole else []
+
+        def look() -> dict[str, HeldList | None]:
+            return {name: self._context.held.list_of(wanted.experiment, name) for name in {*names, "rooms"}}
+
+        held = await anyio.to_thread.run_sync(look)
+        self._held = {data_type.name: held.get(data_type.name) for data_type in self._types}
+        if not wanted.is_whole:
+            self._held = dict.fromkeys(self._held)
+        elif self._on_recordings is not None and (recordings := self._held.get("recordings")) is not None:
+            self._held["recordings"] = await anyio.to_thread.run_sync(
+                without_lacking_files, self._context, wanted.experiment, recordings
+            )
+        return ExperimentRooms(self._context, wanted, self._types, held_rooms=held["rooms"])
+
+    def _on_rows(self, data_type: DataType) -> OnRows | None:
+        if data_type.name == "recordings":
+            return self._on_recordings
+        return self._rooms.seen if data_type is _ROOMS else None
 
     # --- the definition ------------------------------------------------------------------------------
     async def _read_document(self, template: str, name: str) -> bool:

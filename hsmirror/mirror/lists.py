@@ -111,6 +111,10 @@ class ListReader:
         self._sizes = sizes
         self._concurrent_pages = concurrent_pages
 
+    def page_rows(self, data_type: str) -> int:
+        """How many rows a page of this type has, as far as is known."""
+        return self._sizes.limit(data_type)
+
     async def first_page(self, key: ListKey, limit: int) -> Page:
         """Just one page from the start, for what it tells of the list."""
         request = page_request(key, Ask(0, limit))

@@ -16,7 +16,7 @@ from hsmirror.mirror.proof import Judgement, PassFacts, judge
 from hsmirror.mirror.write import ListWriter, rows_of, write_rows
 from hsmirror.model import DataType, ListKey
 
-OnRecordings = Callable[[Sequence[tuple[str | None, Row]]], None]
+OnRows = Callable[[Sequence[tuple[str | None, Row]]], None]
 PartsByRoom = dict[str | None, list[StagedPart]]
 
 
@@ -43,6 +43,11 @@ class ProvenList:
     metadata: bytes
 
 
+def nothing_found() -> ProvenList:
+    """An empty list: what a room that is no longer there has."""
+    return ProvenList(parts={}, rows=0, total=None, is_proven=True, note="", metadata=b"{}")
+
+
 class _TellingRooms:
     """A sink that stops at the first page with a row that names no room."""
 
@@ -65,7 +70,7 @@ async def read_proven(
     key: ListKey,
     *,
     must_tell_rooms: bool = False,
-    on_recordings: OnRecordings | None = None,
+    on_rows: OnRows | None = None,
 ) -> ProvenList:
     """Read a list, again where its pages disagree, until `proof.judge` is content or gives up.
 
@@ -76,7 +81,7 @@ async def read_proven(
     passes: list[PassFacts] = []
     staged: list[PartsByRoom] = []
     while True:
-        writer = ListWriter(key, context.staging, on_rows=context.tally.add_rows, on_recordings=on_recordings)
+        writer = ListWriter(key, context.staging, on_rows=context.tally.add_rows, on_recordings=on_rows)
         sink = _TellingRooms(writer) if must_tell_rooms else writer
         try:
             reading = await context.reader.read(key, sink)

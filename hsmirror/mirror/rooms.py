@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import anyio
+import anyio.to_thread
 
 from hsmirror.api.data_types import DATA_TYPES, SESSIONS
-from hsmirror.api.envelope import Page
-from hsmirror.archive.receipts import ShardReceipt
-from hsmirror.errors import ForbiddenError, NotFoundError
+from hsmirror.api.envelope import Page, Row
+from hsmirror.errors import DamagedError, ForbiddenError, NotFoundError
 from hsmirror.mirror.context import Context
-from hsmirror.mirror.data_type import Wanted
+from hsmirror.mirror.night import HeldList, RoomState
+from hsmirror.mirror.reading import OnRows
 from hsmirror.mirror.report import Problem
+from hsmirror.mirror.room_states import room_state
+from hsmirror.mirror.settle import Shelf
+from hsmirror.mirror.wanted import Wanted
+from hsmirror.mirror.write import rows_of
 from hsmirror.model import DataType, ListKey, Scope
 
 MOST_ROOMS_LISTED = 5_000
@@ -29,9 +35,19 @@ class ExperimentRooms:
     those that rows of any data type name: then whoever needs them waits until every type has told.
     """
 
-    def __init__(self, context: Context, wanted: Wanted, types: Sequence[DataType]) -> None:
+    def __init__(
+        self,
+        context: Context,
+        wanted: Wanted,
+        types: Sequence[DataType],
+        *,
+        held_rooms: HeldList | None,
+    ) -> None:
         self._context = context
         self._wanted = wanted
+        self._held_rooms = held_rooms
+        self._states: dict[str, RoomState] = {}
+        self._held_states: dict[str, RoomState] | None = None
         self._named: dict[str, None] = dict.fromkeys(wanted.rooms)
         self._telling = {data_type.name for data_type in types}
         self._all_told = anyio.Event()
@@ -50,6 +66,43 @@ class ExperimentRooms:
     @property
     def are_listed(self) -> bool:
         return self._listed is not None
+
+    @property
+    def are_all_listed(self) -> bool:
+        return self._listed is not None and len(self._listed) < MOST_ROOMS_LISTED and not self.doubt
+
+    async def states(self, asking: DataType) -> Mapping[str, RoomState]:
+        if asking is _ROOMS:
+            if self._held_states is None:
+                self._held_states = await anyio.to_thread.run_sync(self._read_held_states)
+            return self._held_states
+        self.told(asking)
+        await self._catalogue()
+        return self._states
+
+    def seen(self, rows: Sequence[tuple[str | None, Row]]) -> None:
+        held = self._held_rooms.rooms if self._held_rooms is not None else {}
+        for room, row in rows:
+            if room is not None:
+                changed_at = held[room].changed_at if room in held else 0.0
+                self._states[room] = room_state(row, changed_at=changed_at)
+
+    def unchanged(self) -> None:
+        self._states = dict(self._held_states or {})
+        self.named(_ROOMS, self._states)
+
+    def _read_held_states(self) -> dict[str, RoomState]:
+        """From the rows of rooms in the archive."""
+        states: dict[str, RoomState] = {}
+        for room, held in (self._held_rooms.rooms if self._held_rooms is not None else {}).items():
+            shelf = Shelf(self._wanted.experiment, _ROOMS.name, room)
+            parts = shelf.held(self._context.receipts)
+            if room is None or not held.rows or not parts or not parts[0].sha256:
+                continue
+            with suppress(DamagedError):
+                row = next(rows_of([self._context.layout.absolute(parts[0].path)]), b"{}")
+                states[room] = room_state(row, changed_at=held.changed_at)
+        return states
 
     def named(self, data_type: DataType, rooms: Iterable[str | None]) -> None:
         names = [room for room in rooms if room is not None]
@@ -90,13 +143,9 @@ class ExperimentRooms:
 
     def _name_held_rooms(self, *, is_listed: bool) -> None:
         """Where the server does not tell the rooms, those that are held are asked for, too."""
-        held = {
-            receipt.room
-            for receipt in self._context.receipts
-            if isinstance(receipt, ShardReceipt) and receipt.experiment == self._wanted.experiment
-        }
-        new = [room for room in held if room is not None and room not in self._named]
-        self._named.update(dict.fromkeys(sorted(new)))
+        held = self._context.held.rooms_of(self._wanted.experiment)
+        new = [room for room in held if room not in self._named]
+        self._named.update(dict.fromkeys(new))
         if is_listed and new:
             self.doubt = f"the server lists no rooms, where {len(new)} are held"
 
@@ -162,7 +211,7 @@ class ExperimentRooms:
         """The (id, room) of each row of a list; None where the server does not offer it."""
         if self._context.absences.why(f"{data_type.name} of {self._wanted.experiment}") is not None:
             return None
-        collector = _Collector()
+        collector = _Collector(self.seen if data_type in {_ROOMS, SESSIONS} else None)
         try:
             await self._context.reader.read(
                 ListKey(self._wanted.experiment, data_type, scope, scope_id), collector
@@ -173,10 +222,13 @@ class ExperimentRooms:
 
 
 class _Collector:
-    """A sink that keeps ids and rooms alone."""
+    """A sink that keeps ids and rooms alone; `on_rows` sees the rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_rows: OnRows | None) -> None:
         self.found: list[tuple[str | None, str | None]] = []
+        self._on_rows = on_rows
 
     async def write(self, page: Page) -> None:
+        if self._on_rows is not None:
+            self._on_rows(list(zip(page.rooms, page.rows, strict=True)))
         self.found.extend(zip(page.ids, page.rooms, strict=True))

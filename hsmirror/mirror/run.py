@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,11 +18,11 @@ from hsmirror import __version__
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.envelope import Row
 from hsmirror.archive import durable
+from hsmirror.archive.forgotten import Forgotten
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.lock import exclusive
-from hsmirror.archive.receipts import (
-    instant,
-)
+from hsmirror.archive.receipts import FileReceipt, instant
+from hsmirror.archive.retention import drop_superseded
 from hsmirror.archive.shards import Form
 from hsmirror.archive.sums import write_sums
 from hsmirror.clock import Clock, SystemClock, iso_utc
@@ -37,17 +38,19 @@ from hsmirror.mirror.catalogue import all_experiments
 from hsmirror.mirror.commit import Committer
 from hsmirror.mirror.connection import Connection, connected
 from hsmirror.mirror.context import Absences, Context, Tally
-from hsmirror.mirror.data_type import Wanted
 from hsmirror.mirror.download import Downloader
 from hsmirror.mirror.experiment import ExperimentMirror
 from hsmirror.mirror.fetch import Fetcher
+from hsmirror.mirror.held import HeldLists
+from hsmirror.mirror.night import Policy
 from hsmirror.mirror.opening import open_archive, require_archive_or_nothing
 from hsmirror.mirror.plan import wanted_types
-from hsmirror.mirror.reading import OnRecordings
+from hsmirror.mirror.reading import OnRows
 from hsmirror.mirror.recordings import parse_recording
 from hsmirror.mirror.report import ExperimentReport, Problem, RunReport
 from hsmirror.mirror.settle import Settlement
 from hsmirror.mirror.view import RunView
+from hsmirror.mirror.wanted import Wanted
 from hsmirror.mirror.write import Staging
 from hsmirror.model import Secret, Window
 from hsmirror.pace.downloads import RateLimit
@@ -62,6 +65,7 @@ class RunOptions:
     """What one run does otherwise than the settings say.
 
     `longest_wait_seconds` is how long it may stand still for the limits, None as long as it takes.
+    `damaged` are paths whose files `verify` found to be so: they are fetched again.
     `state_folder` holds the budget that runs on this machine share; None for the user's own.
     """
 
@@ -70,6 +74,9 @@ class RunOptions:
     state_folder: Path | None = None
     stopped_with: Sequence[Exit] = ()
     """Filled in by whoever cancels the run, before doing so: the status that its report is to tell."""
+    damaged: frozenset[str] = frozenset()
+    on_report: Callable[[RunReport], None] | None = None
+    """Hears the report of every run that got as far as the archive, whatever ended it."""
 
 
 async def sync(
@@ -91,6 +98,7 @@ async def sync(
     require_archive_or_nothing(run.layout)
     with exclusive(run.layout, run.modes):
         run.open_archive()
+        run.require_others_than_forgotten(experiments)
         return await run.execute(experiments, on_start)
 
 
@@ -115,6 +123,9 @@ class _Run:
         )
         for line in self._receipts.unreadable_lines:
             self._tally.note(f"a receipt cannot be read ({line}); what it spoke of is read again")
+
+    def require_others_than_forgotten(self, experiments: Sequence[ExperimentSettings]) -> None:
+        Forgotten(self._receipts).require_others(person for each in experiments for person in each.participants)
 
     async def execute(
         self, experiments: Sequence[ExperimentSettings], on_start: Callable[[RunView], None] | None
@@ -141,6 +152,8 @@ class _Run:
         finally:
             with anyio.CancelScope(shield=True):
                 report = self._report(status)
+                if self._options.on_report is not None:
+                    self._options.on_report(report)
                 if status != Exit.STORAGE:
                     await anyio.to_thread.run_sync(self._close_archive, report)
         if report.exit_status == Exit.KEY_REFUSED:
@@ -180,10 +193,16 @@ class _Run:
     def _context(self, connection: Connection) -> Context:
         settings = self._settings
         form = Form(settings.archive.compression, settings.archive.shard_size_bytes)
-        staging = Staging(self.layout.root, self.layout.staging_of(self._id), form, self.modes)
+        staging = Staging(
+            self.layout.root, self.layout.staging_of(self._id), form, self.modes, Forgotten(self._receipts)
+        )
         return Context(
             layout=self.layout,
             receipts=self._receipts,
+            held=HeldLists(self.layout, self._receipts, self._options.damaged),
+            policy=Policy(
+                settings.archive.settle_seconds, settings.archive.recheck_seconds, self._options.full
+            ),
             committer=Committer(self.layout, self._receipts, self.modes, self._id),
             staging=staging,
             settlement=Settlement(
@@ -234,11 +253,14 @@ class _Run:
                 why = f"{kind} {name} is not in {where or 'any of the experiments'}; check the id"
                 room = name if kind == "room" else ""
                 self._tally.problems.append(Problem(why, experiment=where, room=room))
+        held_files = Counter(
+            receipt.experiment for receipt in self._receipts if isinstance(receipt, FileReceipt)
+        )
         for experiment, report in self._reports.items():
             files = stages.downloader.statistics(experiment)
             self._reports[experiment] = msgspec.structs.replace(
                 report,
-                files=files.files_held + files.files_fetched,
+                files=held_files[experiment],
                 files_fetched=files.files_fetched,
                 files_pending=files.files_pending,
                 files_failed=files.files_failed,
@@ -311,6 +333,7 @@ class _Run:
             requests=fetched.requests if fetched else 0,
             throttled=fetched.throttled if fetched else 0,
             retried=fetched.retried if fetched else 0,
+            received_rows=self._tally.rows,
             received_bytes=fetched.received_bytes if fetched else 0,
             downloaded_bytes=stages.downloader.statistics().bytes_received if stages else 0,
             changed_files=stages.context.committer.published_files if stages else 0,
@@ -323,6 +346,9 @@ class _Run:
         write_sums(self.layout, self._receipts, self.modes)
         if self._stages is None or not self._stages.context.committer.has_failed:
             durable.clear_folder(self.layout.root, self.layout.staging_of(self._id))
+        keep_seconds = self._settings.archive.keep_superseded_seconds
+        if report.is_complete and keep_seconds is not None:
+            drop_superseded(self.layout, keep_seconds, self._clock.epoch())
         content = msgspec.json.format(msgspec.json.encode(report)) + b"\n"
         durable.write_whole(self.layout.root, self.layout.report(self._id), content, self.modes)
 
@@ -333,7 +359,7 @@ class _Stages:
     downloader: Downloader
     loopback_allowed: bool
 
-    def on_recordings(self, chosen: ExperimentSettings) -> OnRecordings:
+    def on_recordings(self, chosen: ExperimentSettings) -> OnRows:
         """Lines up the files of one experiment's recordings as their rows come."""
 
         def line_up(rows: Sequence[tuple[str | None, Row]]) -> None:

@@ -1,0 +1,177 @@
+"""What becomes of one data type in a run: rows held by room, what changed, and why it is not complete."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+
+import anyio.to_thread
+
+from hsmirror.api.envelope import members_of
+from hsmirror.archive.layout import sidecar_path
+from hsmirror.archive.receipts import WHOLE, Claim
+from hsmirror.mirror.context import Context
+from hsmirror.mirror.documents import document_commit
+from hsmirror.mirror.night import HeldList, Room
+from hsmirror.mirror.reading import ProvenList, identity_of
+from hsmirror.mirror.report import Problem
+from hsmirror.mirror.settle import Settled, Shelf
+from hsmirror.model import DataType, Window
+
+_TIMELINE_MEMBERS = ("timeline", "variableNames", "matrixColumns", "droppedWrites", "mode")
+
+_ROOMS_SETTLED_AT_ONCE = 128
+"""In one go of a worker thread, which cannot be interrupted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    held: int
+    gone: int
+
+
+class Outcome:
+    """Settles and commits what is read of one data type, and keeps count of it.
+
+    `held` is what was there before; `is_full` says that an empty list is meant to be believed.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        experiment: str,
+        data_type: DataType,
+        window: Window,
+        *,
+        held: HeldList | None,
+        is_full: bool,
+    ) -> None:
+        self._context = context
+        self._experiment = experiment
+        self._type = data_type
+        self._window = window
+        self._is_full = is_full
+        self._rows: dict[Room, _Rows] = {}
+        if held is not None:
+            self._rows = {
+                room: _Rows(each.rows + each.gone_rows, each.gone_rows) for room, each in held.rooms.items()
+            }
+        self._reasons: dict[str, None] = {}
+        self.read_at: dict[Room, float] = {}
+        """When rooms were read in this run and proven complete."""
+        self.changed_rooms: set[Room] = set()
+        self.changed_shards = 0
+        self.rows_read = 0
+
+    def __repr__(self) -> str:
+        return f"<Outcome of {self._type.name}, rows={self.rows}, complete={self.is_complete}>"
+
+    @property
+    def rows(self) -> int:
+        """Rows held, those that are gone upstream included."""
+        return sum(each.held for each in self._rows.values())
+
+    @property
+    def rows_upstream(self) -> int:
+        """Rows held that were upstream when they were last read."""
+        return sum(each.held - each.gone for each in self._rows.values())
+
+    @property
+    def rooms_with_rows(self) -> int:
+        return sum(1 for each in self._rows.values() if each.held)
+
+    @property
+    def is_complete(self) -> bool:
+        return not self._reasons
+
+    @property
+    def why(self) -> str:
+        """Why it is not complete."""
+        reasons = list(self._reasons)
+        more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+        return "; ".join(reasons[:3]) + more
+
+    def fail(self, why: str, *, room: str = "") -> None:
+        self._reasons[why] = None
+        self._context.tally.problems.append(
+            Problem(why, experiment=self._experiment, data_type=self._type.name, room=room)
+        )
+
+    def note(self, text: str) -> None:
+        self._context.tally.note(f"{self._type.name} of {self._experiment}: {text}")
+
+    def upstream_rows_of(self, rooms: Iterable[Room]) -> int:
+        """Rows held of these rooms that were upstream when they were last read."""
+        return sum(each.held - each.gone for room in rooms if (each := self._rows.get(room)) is not None)
+
+    async def settle(
+        self,
+        found: ProvenList,
+        rooms: Iterable[Room],
+        *,
+        participant: str | None = None,
+        are_gone: bool = False,
+    ) -> None:
+        """Hold what came against what is held, and commit the difference.
+
+        An empty list after a full one is suspicious: nothing is taken for gone then, unless `are_gone` or a
+        full run says that it is meant.
+        """
+        rooms = list(rooms)
+        claim = Claim(self._window.start, self._window.end, participant)
+        held_before = self.upstream_rows_of(rooms)
+        if not found.rows and held_before and claim == WHOLE and not (are_gone or self._is_full):
+            where = rooms[0] if len(rooms) == 1 else None
+            self.fail(
+                f"the server lists none of the {held_before} rows that are held"
+                f"{f' of room {where}' if where else ''}; nothing was dropped. If they were "
+                "deleted on purpose, `hsmirror sync --full` marks them as gone",
+                room=where or "",
+            )
+            return
+        settle = partial(
+            self._context.settlement.settle,
+            claim=claim if found.is_proven else None,
+            is_narrow=claim != WHOLE,
+            identity=identity_of(self._type),
+        )
+
+        def settle_some(some: Sequence[Room]) -> list[Settled]:
+            return [
+                settle(Shelf(self._experiment, self._type.name, room), found.parts.get(room, ()))
+                for room in some
+            ]
+
+        waiting = iter(rooms)
+        while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
+            settled = await anyio.to_thread.run_sync(settle_some, some)
+            await self._context.committer.commit(*[each.commit for each in settled if each.commit])
+            for room, each in zip(some, settled, strict=True):
+                self._take_in(room, each)
+        self.rows_read += found.rows
+        if not found.is_proven:
+            self.fail(found.note)
+            return
+        if claim == WHOLE:
+            now = self._context.clock.epoch()
+            self.read_at.update(dict.fromkeys(rooms, now))
+        if found.note:
+            self.note(found.note)
+
+    async def keep_timeline(self, room: str | None, found: ProvenList) -> None:
+        """What a variables answer says beside its rows is data, too."""
+        document = members_of(found.metadata, _TIMELINE_MEMBERS)
+        path = sidecar_path(self._experiment, self._type.name, room)
+        commit = await document_commit(self._context, self._experiment, path, document)
+        if commit is not None:
+            await self._context.committer.commit(commit)
+
+    def _take_in(self, room: Room, settled: Settled) -> None:
+        self._rows[room] = _Rows(settled.rows, settled.gone_rows)
+        self.changed_shards += settled.changed_shards
+        if settled.changed_shards:
+            self.changed_rooms.add(room)
+        if settled.note:
+            self.note(settled.note)
