@@ -122,11 +122,12 @@ def read(
     at_once: int = 4,
     seed: int = 0,
     rows_have_ids: bool = True,
+    overlaps: bool = False,
     most_requests: int = 2_000,
 ) -> Outcome:
     """Drive a cursor to its end, with up to `at_once` pages under way, answered in any order."""
     chance = random.Random(seed)
-    cursor = Cursor(limit=limit, rows_have_ids=rows_have_ids)
+    cursor = Cursor(limit=limit, rows_have_ids=rows_have_ids, overlaps=overlaps)
     under_way: list[Ask] = []
     kept: dict[int, list[str]] = {}
     before = len(server.requests)
@@ -136,13 +137,13 @@ def read(
         assert len(server.requests) - before < most_requests, f"{cursor} does not come to an end"
         ask = under_way.pop(chance.randrange(len(under_way)))
         try:
-            page = server.page(ask)
+            page = server.page(Ask(ask.from_offset, ask.page_rows))
         except TimedOutError:
             assert cursor.timed_out(ask)
             continue
-        count = cursor.received(ask, page)
-        if count:
-            kept[ask.offset] = texts(page.first(count).rows)
+        new = cursor.received(ask, page)
+        if new.rows:
+            kept[ask.offset] = texts(new.rows)
     rows = [row for offset in sorted(kept) for row in kept[offset]]
     return Outcome(rows, cursor, len(server.requests) - before)
 

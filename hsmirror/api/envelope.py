@@ -11,7 +11,7 @@ import json
 import re
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from operator import attrgetter
 from typing import Any, TypeAlias
@@ -55,19 +55,24 @@ class Page:
     metadata: bytes
     size_bytes: int
 
+    def after(self, count: int) -> Page:
+        """The page without its first `count` rows; what it says of its size fits that."""
+        if not count:
+            return self
+        limit = self.pagination.limit
+        return replace(
+            self,
+            rows=self.rows[count:],
+            ids=self.ids[count:],
+            rooms=self.rooms[count:],
+            pagination=replace(self.pagination, limit=limit - count) if limit else self.pagination,
+        )
+
     def first(self, count: int) -> Page:
         """The same page cut to its first `count` rows."""
         if count >= len(self.rows):
             return self
-        return Page(
-            self.rows[:count],
-            self.ids[:count],
-            self.rooms[:count],
-            self.pagination,
-            self.warnings,
-            self.metadata,
-            self.size_bytes,
-        )
+        return replace(self, rows=self.rows[:count], ids=self.ids[:count], rooms=self.rooms[:count])
 
 
 class _Envelope(msgspec.Struct):
@@ -159,11 +164,13 @@ def parse_error(body: bytes) -> ErrorEnvelope:
         return ErrorEnvelope()
     details = error.get("details")
     required = details.get("required") if isinstance(details, dict) else None
-    scopes = tuple(str(scope)[:80] for scope in required[:10]) if isinstance(required, list) else ()
-    return ErrorEnvelope(_printable(error.get("code")), _printable(error.get("message")), scopes)
+    scopes = tuple(map(printable, required[:10])) if isinstance(required, list) else ()
+    return ErrorEnvelope(
+        printable(error.get("code")), printable(error.get("message")), tuple(filter(None, scopes))
+    )
 
 
-def _printable(value: object) -> str:
+def printable(value: object) -> str:
     """A server's text cut short and without control characters, fit for a terminal."""
     text = value if isinstance(value, str) else ""
     return "".join(character for character in text[:300] if character.isprintable())
@@ -189,7 +196,7 @@ def _page(
     if not isinstance(claims, dict):
         claims = {}
     warnings = claims.get("_warnings")
-    texts = tuple(_printable(text) for text in warnings[:20]) if isinstance(warnings, list) else ()
+    texts = tuple(printable(text) for text in warnings[:20]) if isinstance(warnings, list) else ()
     if claims.get("truncated") is True:
         texts += ("TRUNCATED: the server left rows out.",)
     return Page(rows, ids, rooms, _pagination(claims), texts, metadata, size_bytes)
@@ -301,7 +308,7 @@ def _first_member(row: object, fields: tuple[str, ...]) -> str | None:
         for name in field.split("."):
             value = value.get(name) if isinstance(value, dict) else None
         if (text := _id_text(value)) is not None:
-            return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+            return text
     return None
 
 
@@ -317,6 +324,9 @@ def _parse_integer(digits: str) -> int | str:
     return int(digits) if len(digits) < 1000 else digits
 
 
+_ESCAPES = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)")
+"""Every escape of a JSON text; the first group is half of a surrogate pair, alone."""
+
 _DECODER = json.JSONDecoder(parse_int=_parse_integer, parse_constant=_refuse_constant)
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -326,8 +336,10 @@ def _loads(text: str) -> Any:
         return msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         pass
+    # A lone surrogate cannot be written to any file or terminal: what is made of the text has a mark instead.
+    whole = _ESCAPES.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
     try:
-        return _DECODER.decode(text)
+        return _DECODER.decode(whole)
     except (ValueError, RecursionError):
         raise CorruptError("the answer is not JSON") from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hsmirror.api.addresses import without_signatures
 from hsmirror.api.envelope import Page
 from hsmirror.errors import CorruptError
 
@@ -20,10 +21,21 @@ _MOST_IDS_KEPT = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One page to ask for."""
+    """The rows to ask for next, and, before them, `overlap` rows that the page before it ends with."""
 
     offset: int
     limit: int
+    overlap: int = 0
+
+    @property
+    def from_offset(self) -> int:
+        """Where the page begins."""
+        return self.offset - self.overlap
+
+    @property
+    def page_rows(self) -> int:
+        """How many rows the page has."""
+        return self.limit + self.overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,7 @@ class Claims:
     first_total: int | None
     last_total: int | None
     total_moved: bool
+    """Its total changed, or where two pages meet they do not show the same row."""
     fell_short: bool
     """The list ended before its total: rows are missing, or the total is wrong."""
     has_hole: bool = False
@@ -46,12 +59,18 @@ class Cursor:
     """Asks for the pages of one list, several at once as soon as the total is known.
 
     `asks(n)` gives up to n further pages to ask for; each must be answered by `received`, `timed_out` or
-    `limit_refused`. The rows that `received` returns a count for are to be kept, the rest of the page not.
+    `limit_refused`. `received` gives the rows to be kept.
+
+    With `overlaps`, each page begins with the row that the one before it ends with: a row deleted before it
+    meanwhile shows there, even where another one was added, so that the total is the same.
     """
 
-    def __init__(self, *, limit: int, paged: bool = True, rows_have_ids: bool = True) -> None:
+    def __init__(
+        self, *, limit: int, paged: bool = True, rows_have_ids: bool = True, overlaps: bool = False
+    ) -> None:
         if limit < 1:
             raise ValueError("a page has at least one row")
+        self._overlaps = overlaps
         self.limit = limit
         self.learnt_limit: int | None = None
         """The page size that the server has shown to be its own; None while there is no good evidence."""
@@ -71,6 +90,8 @@ class Cursor:
         self._repeats = 0
         self._rechecks: dict[int, int] = {}
         self._total_moved = False
+        self._has_shifted = False
+        self._meetings: dict[int, object] = {}  # what stands at an offset where two pages meet
         self.rows = 0
 
     def __repr__(self) -> str:
@@ -94,7 +115,7 @@ class Cursor:
             pages=self._pages,
             first_total=self._totals[0] if self._totals else None,
             last_total=total,
-            total_moved=self._total_moved,
+            total_moved=self._total_moved or self._has_shifted,
             fell_short=total is not None and self.rows < total,
             has_hole=total is not None and self.rows < total and self._lacks_rows_before_its_end(),
         )
@@ -106,26 +127,30 @@ class Cursor:
             if self._waiting:
                 ask = self._waiting.pop(0)
             elif self._may_run_ahead():
-                ask = Ask(self._frontier, self.limit)
-                self._frontier += self.limit
+                ask = self._next(self._frontier)
+                self._frontier += ask.limit
             else:
                 break
             self._outstanding.add(ask)
             asks.append(ask)
         return asks
 
-    def received(self, ask: Ask, page: Page) -> int:
-        """Take note of a page; returns how many of its first rows are new and to be kept.
+    def received(self, ask: Ask, page: Page) -> Page:
+        """Take note of a page; gives its rows that are new and to be kept.
 
         Raises:
             CorruptError: the server repeats a page, or hands out rows without end.
         """
         self._outstanding.remove(ask)
-        self._pages += bool(page.rows)
         self._note_total(page.pagination.total)
+        if page.rows and self._is_repeat(ask, page):
+            self._end = ask.offset
+            self._waiting.clear()
+            return page.first(0)
+        self._note_meetings(ask, page)
+        page = page.after(ask.overlap)
+        self._pages += bool(page.rows)
         count = len(page.rows)
-        if count and self._is_repeat(ask, page):
-            return self._end_at(ask.offset)
         if not self._started:
             self._learn_from_first(ask, page)
         elif count < ask.limit:
@@ -134,14 +159,15 @@ class Cursor:
             count = ask.limit
             self.learnt_limit = self.limit
         self.rows += count
-        self._require_news(ask, page.first(count))
+        kept = page.first(count)
+        self._require_news(ask, kept)
         if count and (self._last is None or ask.offset >= self._last[0]):
-            self._last = (ask.offset, ask.limit, page.first(count))
+            self._last = (ask.offset, ask.limit, kept)
             self._last_was_cut = count < len(page.rows)
         self._require_an_end()
         if not self._waiting and not self._outstanding and not self._may_run_ahead():
             self._go_on_or_end()
-        return count
+        return kept
 
     def timed_out(self, ask: Ask) -> bool:
         """Halve the page that took too long; False if it is too small for that to be the reason."""
@@ -166,11 +192,32 @@ class Cursor:
         self.limit = self.learnt_limit = min(self.limit, limit)
         if ask.offset + ask.limit >= self._frontier:
             # Nothing was asked for behind it: what it leaves out is asked for when its answer has come.
-            self._waiting.append(Ask(ask.offset, limit))
+            again = Ask(ask.offset, limit, ask.overlap)
+            self._waiting.append(again)
             self._frontier = ask.offset + limit
             return
         for offset in range(ask.offset, ask.offset + ask.limit, limit):
-            self._waiting.append(Ask(offset, min(limit, ask.offset + ask.limit - offset)))
+            rows = min(limit, ask.offset + ask.limit - offset)
+            self._waiting.append(Ask(offset, rows, self._overlap(offset)))
+
+    def _next(self, offset: int) -> Ask:
+        """A page of the size that was learnt."""
+        overlap = self._overlap(offset)
+        return Ask(offset, self.limit - overlap, overlap)
+
+    def _overlap(self, offset: int) -> int:
+        return int(self._overlaps and self._paged and offset > 0 and self.limit > 1)
+
+    def _note_meetings(self, ask: Ask, page: Page) -> None:
+        """Where two pages meet, both show the same row, unless the list moved in between."""
+        if not self._overlaps or not page.rows:
+            return
+        count = min(len(page.rows), ask.page_rows)
+        for at in {0, count - 1}:
+            row_id = page.ids[at]
+            row = (page.rooms[at], row_id) if row_id else without_signatures(bytes(page.rows[at]), always=True)
+            if self._meetings.setdefault(ask.from_offset + at, row) != row:
+                self._has_shifted = True
 
     def _may_run_ahead(self) -> bool:
         total = self.total
@@ -214,9 +261,9 @@ class Cursor:
         is_inside = total is not None and reached < total and reached < self._frontier
         is_furthest = ask.offset + ask.limit >= max(self._frontier, total or 0)
         if count and is_inside and not (is_furthest and page.pagination.has_more is False):
-            self._waiting.append(Ask(reached, ask.limit - count))
-            if ask.limit == self.limit:
-                self.limit = count
+            self._waiting.append(Ask(reached, ask.limit - count, self._overlap(reached)))
+            if ask.page_rows == self.limit:
+                self.limit = count + ask.overlap
         elif not count and is_inside and not self._was_last(ask.offset) and self._may_recheck(ask.offset):
             self._waiting.append(ask)
         elif not count:
@@ -251,9 +298,9 @@ class Cursor:
         )
         if is_met and is_last:
             return
-        self._frontier = max(self._frontier, reached)
-        self._waiting.append(Ask(reached, self.limit))
-        self._frontier = reached + self.limit
+        ask = self._next(reached)
+        self._waiting.append(ask)
+        self._frontier = reached + ask.limit
 
     @staticmethod
     def _is_short(offset: int, limit: int, last: Page) -> bool:
@@ -306,11 +353,6 @@ class Cursor:
             self._seen_ids.add(hash((room, row_id) if row_id is not None else bytes(row)))
         if kept.rows and len(self._seen_ids) == before:
             self._note_repeat(0, ask.offset)
-
-    def _end_at(self, offset: int) -> int:
-        self._end = offset
-        self._waiting.clear()
-        return 0
 
     def _require_an_end(self) -> None:
         total = self.total

@@ -41,6 +41,5 @@ async def _listed(fetcher: Fetcher, path: str) -> list[str]:
         params = {"limit": str(ask.limit), "offset": str(ask.offset)}
         request = Request("experiments", path, params, Urgency.CATALOGUE)
         page = await fetcher.get_parsed(request, lambda body: parse_page(body, _EXPERIMENTS))
-        count = cursor.received(ask, page)
-        found += [each for each in page.ids[:count] if each is not None]
+        found += [each for each in cursor.received(ask, page).ids if each is not None]
     return found

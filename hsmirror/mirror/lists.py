@@ -67,7 +67,7 @@ def page_request(key: ListKey, ask: Ask) -> Request:
     path = f"data/{data_type.name}/{key.scope}/{path_segment(key.scope_id)}"
     params: dict[str, str] = {}
     if data_type.paged:
-        params = {"limit": str(ask.limit), "offset": str(ask.offset)}
+        params = {"limit": str(ask.page_rows), "offset": str(ask.from_offset)}
     elif data_type.name == "agent-decisions":
         params = {"limit": str(ask.limit), "detail": "true"}
     if data_type.name == "deployments":
@@ -149,6 +149,7 @@ class _Pass:
             limit=sizes.limit(data_type.name),
             paged=data_type.paged,
             rows_have_ids=bool(data_type.id_fields),
+            overlaps=True,
         )
         self._early: dict[int, Page] = {}
         self._delivered = 0
@@ -211,9 +212,9 @@ class _Pass:
                 raise
         else:
             self._take_note(page)
-            count = self._cursor.received(ask, page)
-            if count:
-                self._early[ask.offset] = page.first(count)
+            kept = self._cursor.received(ask, page)
+            if kept.rows:
+                self._early[ask.offset] = kept
             await self._deliver()
         if self._cursor.learnt_limit is not None:
             self._sizes.lower(data_type.name, self._cursor.learnt_limit)

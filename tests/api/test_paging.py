@@ -46,7 +46,7 @@ def test_a_page_as_large_as_the_limit_and_the_list_is_the_end_where_the_server_s
 def test_pages_are_asked_for_concurrently_once_the_total_is_known() -> None:
     server, cursor = ListServer(numbered(100)), Cursor(limit=10)
     (first,) = cursor.asks(8)
-    assert cursor.received(first, server.page(first)) == 10
+    assert len(cursor.received(first, server.page(first)).rows) == 10
     assert cursor.asks(8) == [Ask(offset, 10) for offset in range(10, 90, 10)]
 
 
@@ -274,7 +274,7 @@ def test_fault_10_no_row_is_lost_when_a_page_times_out_on_a_server_that_ignores_
             assert cursor.timed_out(ask)
             continue
         page = page_of_fifty(ask)
-        kept += [row for row in page.first(cursor.received(ask, page)).ids if row is not None]
+        kept += [row for row in cursor.received(ask, page).ids if row is not None]
     assert sorted(kept) == sorted(numbered(400))
 
 
@@ -421,14 +421,18 @@ def servers(draw: st.DrawFn) -> ListServer:
 
 
 @given(
-    server=servers(), limit=st.sampled_from([10, 25, 100]), at_once=st.integers(1, 6), seed=st.integers(0, 99)
+    server=servers(),
+    limit=st.sampled_from([10, 25, 100]),
+    at_once=st.integers(1, 6),
+    seed=st.integers(0, 99),
+    overlaps=st.booleans(),
 )
-@example(ListServer(numbered(40), total=absent, slower_than=12, largest_limit=7), 100, 3, 0)
+@example(ListServer(numbered(40), total=absent, slower_than=12, largest_limit=7), 100, 3, 0, False)
 def test_no_row_comes_twice_and_every_pass_ends(
-    server: ListServer, limit: int, at_once: int, seed: int
+    server: ListServer, limit: int, at_once: int, seed: int, overlaps: bool
 ) -> None:
     empties = any(server.empty_at.values())
-    outcome = read(server, limit=limit, at_once=at_once, seed=seed, most_requests=400)
+    outcome = read(server, limit=limit, at_once=at_once, seed=seed, overlaps=overlaps, most_requests=400)
     assert len(set(outcome.rows)) == len(outcome.rows)
     assert set(outcome.rows) <= set(server.rows)
     if not empties:
@@ -439,3 +443,43 @@ def test_its_repr_tells_how_far_it_is() -> None:
     cursor = Cursor(limit=10)
     cursor.asks(1)
     assert repr(cursor) == "<Cursor rows=0 total=None asked=1 done=False>"
+
+
+# --- pages that overlap ------------------------------------------------------------------------------
+@pytest.mark.parametrize(("rows", "requests"), [(0, 1), (10, 1), (11, 2), (19, 2), (20, 3), (100, 11)])
+def test_an_overlap_costs_a_row_a_page(rows: int, requests: int) -> None:
+    outcome = read(ListServer(numbered(rows)), limit=10, overlaps=True)
+    assert list(outcome.rows) == numbered(rows)
+    assert (outcome.requests, outcome.cursor.claims.total_moved) == (requests, False)
+
+
+@pytest.mark.parametrize("at_page", range(1, 5))
+def test_fault_02_a_row_deleted_shows_where_pages_meet_even_if_another_one_was_added(at_page: int) -> None:
+    """The total stays, the rows that come are distinct and as many as it says; one of the list is missing."""
+
+    def swap(server: ListServer, number: int) -> None:
+        if number == at_page:
+            server.rows = [*server.rows[1:], "row-added"]
+
+    for overlaps in (False, True):
+        server = ListServer(numbered(45), before_page=swap)
+        outcome = read(server, limit=10, at_once=1, overlaps=overlaps)
+        assert set(numbered(45)) - set(outcome.rows)
+        assert len(set(outcome.rows)) == 45
+        assert outcome.cursor.claims.total_moved is overlaps
+
+
+def test_pages_meet_in_the_same_row_although_its_address_is_signed_anew_each_time() -> None:
+    cursor = Cursor(limit=2, overlaps=True)
+    addresses = (f"https://h.example/a?X-Goog-Signature={number:064x}" for number in range(99))
+
+    def page(first: int, count: int) -> Page:
+        rows = [
+            f'{{"n":{number},"url":"{next(addresses)}"}}'.encode() for number in range(first, first + count)
+        ]
+        return Page(rows, [None] * count, [None] * count, Pagination(total=4), (), b"{}", 100)
+
+    while not cursor.is_done:
+        (ask,) = cursor.asks(1)
+        cursor.received(ask, page(ask.from_offset, min(ask.page_rows, 4 - ask.from_offset)))
+    assert (cursor.claims.rows, cursor.claims.total_moved) == (4, False)
