@@ -119,6 +119,17 @@ class BudgetExhaustedError(UpstreamError):
         self.resume_at = resume_at
 
 
+class UnaffordableListError(BudgetExhaustedError):
+    """A list has more pages than the limits leave: begun now, it would come to nothing. Others may still go.
+
+    `exceeds_limits`: it has more than the limits ever allow in a row.
+    """
+
+    def __init__(self, message: str, *, resume_at: float, exceeds_limits: bool) -> None:
+        super().__init__(message, resume_at=resume_at)
+        self.exceeds_limits = exceeds_limits
+
+
 # --- the archive and the disk below it --------------------------------------------------------------
 class ArchiveBusyError(HsmirrorError):
     """Another run holds the archive."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from oracle import EXPERIMENT
 
+from hsmirror.clock import SystemClock
 from hsmirror.lab.server import Lab
 from hsmirror.mirror.report import ExperimentReport, RunReport, TypeReport
 from hsmirror.mirror.run import RunOptions, sync
@@ -30,15 +31,31 @@ async def run_sync(
     key: str | None = None,
     full: bool = False,
     overrides: Mapping[str, object] | None = None,
+    days_later: float = 0.0,
+    longest_wait_seconds: float | None = None,
     **narrowing: Any,
 ) -> RunReport:
-    """One run over `experiments` (the first one of the lab where none is named), each narrowed alike."""
+    """One run over `experiments` (the first one of the lab where none is named), each narrowed alike.
+
+    `days_later` sets its clock ahead.
+    """
     return await sync(
         settings_for(lab, folder, overrides),
         Secret(lab.key if key is None else key),
         [ExperimentSettings(id=each, **narrowing) for each in experiments or (EXPERIMENT,)],
-        options=RunOptions(full=full, state_folder=folder / "state"),
+        options=RunOptions(
+            full=full, longest_wait_seconds=longest_wait_seconds, state_folder=folder / "state"
+        ),
+        clock=_LaterClock(days_later * 86_400),
     )
+
+
+class _LaterClock(SystemClock):
+    def __init__(self, ahead_seconds: float) -> None:
+        self._ahead_seconds = ahead_seconds
+
+    def epoch(self) -> float:
+        return super().epoch() + self._ahead_seconds
 
 
 def the_experiment(report: RunReport) -> ExperimentReport:

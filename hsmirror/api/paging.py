@@ -120,6 +120,13 @@ class Cursor:
             has_hole=total is not None and self.rows < total and self._lacks_rows_before_its_end(),
         )
 
+    def least_pages_left(self) -> int:
+        """Further pages at the least, as far as the total tells."""
+        total = self.total
+        step = max(1, self._next(self._frontier).limit)
+        ahead = max(0, total - self._frontier) if total is not None and self._paged else 0
+        return -(-ahead // step) + len(self._waiting)
+
     def asks(self, at_most: int) -> list[Ask]:
         """Up to `at_most` further pages to ask for now; an empty list where an answer must come first."""
         asks: list[Ask] = []

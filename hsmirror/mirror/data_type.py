@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from hsmirror.errors import (
     InvalidParameterError,
     KeyRefusedError,
     NotFoundError,
+    UnaffordableListError,
     UpstreamError,
 )
 from hsmirror.mirror.commit import Commit
@@ -176,10 +178,16 @@ class TypeMirror:
         if Scope.EXPERIMENT not in self._type.scopes:
             await self._read_by_room()
             return
+        can_by_room = Scope.ROOM in self._type.scopes
         try:
-            await self._read_experiment(must_tell_rooms=Scope.ROOM in self._type.scopes)
+            await self._read_experiment(must_tell_rooms=can_by_room)
         except RoomsUntoldError as untold:
             self._total = untold.total
+            await self._read_by_room()
+        except UnaffordableListError as error:
+            # Longer than the limits ever allow in a row: room by room each run gets on a little.
+            if not (error.exceeds_limits and can_by_room):
+                raise
             await self._read_by_room()
 
     # --- a night after the first ---------------------------------------------------------------------
@@ -189,17 +197,25 @@ class TypeMirror:
         self._way = held.way
         is_listed = Scope.EXPERIMENT in self._type.scopes
         can_probe = is_listed and self._type.paged and held.total is not None
-        night = tonight(
+        plan = partial(
+            tonight,
             held,
             self._states,
-            self._context.policy,
             now=self._context.clock.epoch(),
             can_by_room=Scope.ROOM in self._type.scopes,
             can_probe=can_probe,
         )
+        night = plan(self._context.policy)
         if night.step is Step.WHOLE:
-            await self._read_all()
-            return
+            try:
+                await self._read_all()
+            except UnaffordableListError as error:
+                night = plan(self._context.policy.without_recheck)
+                if self._context.policy.is_full or night.step is Step.WHOLE:
+                    raise
+                self._outcome.note(f"all of it is due to be read again; that waits ({error})")
+            else:
+                return
         with self._listed():
             await self._read_rooms(night.open_rooms)
             is_met = not can_probe or await self._is_met(held)

@@ -7,8 +7,8 @@ left its slot and its connection, and queues again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import ceil
 from typing import Protocol, TypeVar
@@ -23,6 +23,7 @@ from hsmirror.errors import (
     ThrottledError,
     TimedOutError,
     TransientError,
+    UnaffordableListError,
     UpstreamError,
 )
 from hsmirror.pace.agenda import Agenda, Ticket, Urgency
@@ -94,6 +95,17 @@ class FetchStatistics:
     """Where the limits have ended the run: when they allow the next request, epoch seconds."""
 
 
+@dataclass(eq=False, slots=True)
+class Reservation:
+    """Requests that are kept for a list that has been begun."""
+
+    requests: int
+
+    def spend(self) -> None:
+        """One of them has been answered."""
+        self.requests = max(0, self.requests - 1)
+
+
 class Gate:
     """Admits requests: at most `slots` at once, each as soon as the budget allows, the most urgent first.
 
@@ -119,6 +131,8 @@ class Gate:
         self._admitted: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed_by: UpstreamError | None = None
+        self._reservations: set[Reservation] = set()
+        self._resume_at: float | None = None
         self.in_flight = 0
 
     def __repr__(self) -> str:
@@ -131,7 +145,7 @@ class Gate:
     @property
     def resume_at(self) -> float | None:
         error = self._closed_by
-        return error.resume_at if isinstance(error, BudgetExhaustedError) else None
+        return error.resume_at if isinstance(error, BudgetExhaustedError) else self._resume_at
 
     def next_in_seconds(self) -> float | None:
         wait = self._agenda.wait_seconds(self._clock.monotonic())
@@ -158,6 +172,48 @@ class Gate:
                 self._agenda.withdraw(ticket)
                 self._admitted.pop(ticket, None)
             raise
+
+    @contextmanager
+    def reserved(self, endpoint: str, requests: int) -> Iterator[Reservation]:
+        """Keep `requests` for a list, where the run may not wait for the limits: it is begun only if the limits
+        still allow all of it, so that several of them do not use up the budget and come to nothing together.
+
+        Raises:
+            UnaffordableListError: they do not.
+        """
+        reservation = Reservation(requests)
+        self._require_affordable(endpoint, requests)
+        self._reservations.add(reservation)
+        try:
+            yield reservation
+        finally:
+            self._reservations.discard(reservation)
+
+    def _require_affordable(self, endpoint: str, requests: int) -> None:
+        limits = self._budget.limits
+        if self._longest_wait is None or self._longest_wait >= limits.hour_seconds:
+            return
+        counted = endpoint if self._longest_wait < limits.minute_seconds else None
+        now = self._clock.monotonic()
+        with self._shared.exclusive():
+            self._shared.catch_up(self._budget)
+        left = self._budget.left(counted, now) - sum(other.requests for other in self._reservations)
+        if requests <= left:
+            return
+        whole = limits.requests_per_hour
+        if counted is not None:
+            whole = min(whole, limits.requests_per_minute_per_endpoint)
+        # The first page has been spent by then.
+        exceeds_limits = requests + 1 > whole
+        resume_at = self._clock.epoch() + self._budget.seconds_until_free(requests, counted, now)
+        self._resume_at = min(self._resume_at or resume_at, resume_at)
+        advice = "run with --wait" if exceeds_limits else "run again then, or with --wait"
+        raise UnaffordableListError(
+            f"its list needs {requests} more requests, and the limits leave {max(0, left)} of them before "
+            f"{iso_utc(ceil(resume_at))}; {advice}",
+            resume_at=resume_at,
+            exceeds_limits=exceeds_limits,
+        )
 
     def leave(self, endpoint: str) -> None:
         """The request has been answered, or given up."""
@@ -249,6 +305,14 @@ class Fetcher:
             next_in_seconds=self._gate.next_in_seconds(),
             resume_at=self._gate.resume_at,
         )
+
+    def reserved(self, endpoint: str, requests: int) -> AbstractContextManager[Reservation]:
+        """As the gate's: requests kept for a list that is begun.
+
+        Raises:
+            UnaffordableListError: the limits do not leave as many, and the run may not wait.
+        """
+        return self._gate.reserved(endpoint, requests)
 
     async def get(self, request: Request) -> bytes:
         """The body of a 200. Transient trouble is tried again, 429s wait as asked for.

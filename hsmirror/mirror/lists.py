@@ -11,7 +11,7 @@ import anyio
 from hsmirror.api.envelope import Page, parse_page
 from hsmirror.api.paging import Ask, Claims, Cursor
 from hsmirror.errors import InvalidParameterError, TimedOutError
-from hsmirror.mirror.fetch import Fetcher, Request
+from hsmirror.mirror.fetch import Fetcher, Request, Reservation
 from hsmirror.model import ListKey, Scope
 from hsmirror.pace.agenda import Urgency
 
@@ -56,6 +56,9 @@ class PageSizes:
     def limit(self, data_type: str) -> int:
         largest = LARGEST_UNPAGED_LIMIT if data_type == "agent-decisions" else self._largest
         return self._learnt.get(data_type, largest)
+
+    def learnt(self, data_type: str) -> int | None:
+        return self._learnt.get(data_type)
 
     def lower(self, data_type: str, limit: int) -> None:
         self._learnt[data_type] = min(limit, self.limit(data_type))
@@ -111,9 +114,9 @@ class ListReader:
         self._sizes = sizes
         self._concurrent_pages = concurrent_pages
 
-    def page_rows(self, data_type: str) -> int:
-        """How many rows a page of this type has, as far as is known."""
-        return self._sizes.limit(data_type)
+    def page_rows(self, data_type: str) -> int | None:
+        """How many rows the server grants in a page of this type; None where no list showed it."""
+        return self._sizes.learnt(data_type)
 
     async def first_page(self, key: ListKey, limit: int) -> Page:
         """Just one page from the start, for what it tells of the list."""
@@ -159,13 +162,16 @@ class _Pass:
         self._warnings: dict[str, None] = {}
         self._metadata = b"{}"
         self._failure: Exception | None = None
+        self._reservation: Reservation | None = None
 
     async def run(self, concurrent_pages: int) -> Reading:
         # Most lists are one page, and a page learns its size alone: no task group until there are more.
         while self._cursor.rows == 0 and (asks := self._cursor.asks(1)):
             await self._fetch(asks[0])
         if not self._cursor.is_done:
-            await self._fetch_all(concurrent_pages)
+            endpoint = page_request(self._key, Ask(0, 1)).endpoint
+            with self._fetcher.reserved(endpoint, self._cursor.least_pages_left()) as self._reservation:
+                await self._fetch_all(concurrent_pages)
         await self._deliver_the_rest()
         return Reading(self._cursor.claims, tuple(self._warnings), self._metadata)
 
@@ -211,6 +217,8 @@ class _Pass:
             if not self._cursor.limit_refused(ask, fallback):
                 raise
         else:
+            if self._reservation is not None:
+                self._reservation.spend()
             self._take_note(page)
             kept = self._cursor.received(ask, page)
             if kept.rows:

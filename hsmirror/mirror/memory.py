@@ -22,7 +22,7 @@ class ReadList:
     data_type: str
     way: Way
     total: int | None
-    page_rows: int
+    page_rows: int | None
     was_read_whole: bool
     before: HeldList | None
 
@@ -77,7 +77,7 @@ def list_receipt(
         rows=outcome.rows,
         total=read.total,
         unaccounted=_unaccounted(outcome, read.total, old),
-        page_rows=read.page_rows,
+        page_rows=read.page_rows or (old.page_rows if old is not None else 0),
         is_complete=outcome.is_complete,
         why=outcome.why,
         read_at=iso_utc(now),

@@ -8,9 +8,9 @@ total of the experiment's list, which one request tells; `suspects` is the order
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from math import ceil
+from math import ceil, inf
 
 from hsmirror.mirror.plan import Way, pages
 
@@ -27,6 +27,11 @@ class Policy:
     settle_seconds: float
     recheck_seconds: float
     is_full: bool = False
+
+    @property
+    def without_recheck(self) -> Policy:
+        """The same on a night that cannot afford to read all of a list."""
+        return replace(self, recheck_seconds=inf)
 
 
 @dataclass(frozen=True, slots=True)

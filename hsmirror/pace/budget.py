@@ -70,6 +70,18 @@ class _Window:
             return float("inf")  # all of them under way: an answer will tell
         return self.answered[0] + self.seconds - now
 
+    def left(self, now: float) -> int:
+        return max(0, self.limit - self.used(now))
+
+    def seconds_until_free(self, requests: int, now: float) -> float:
+        """How long until as many may go in a row; a whole window where that is not known."""
+        to_expire = requests - self.left(now)
+        if to_expire <= 0:
+            return 0.0
+        if to_expire > len(self.answered):
+            return self.seconds
+        return self.answered[to_expire - 1] + self.seconds - now
+
     def note(self, at: float) -> None:
         """Count a request answered at `at`, in order of time even where it comes late (another run's)."""
         if not self.answered or at >= self.answered[-1]:
@@ -100,6 +112,16 @@ class Budget:
             self._blocked_until.get(endpoint, now) - now,
             0.0,
         )
+
+    def left(self, endpoint: str | None, now: float) -> int:
+        """How many requests the hour leaves, and, if one is named, the minute of an endpoint."""
+        hour = self._hour.left(now)
+        return hour if endpoint is None else min(hour, self._minute(endpoint).left(now))
+
+    def seconds_until_free(self, requests: int, endpoint: str | None, now: float) -> float:
+        """How long until that many may go in a row, nothing else sent meanwhile."""
+        windows = [self._hour] if endpoint is None else [self._hour, self._minute(endpoint)]
+        return max(window.seconds_until_free(requests, now) for window in windows)
 
     def sent(self, endpoint: str) -> None:
         """A request is on its way."""
@@ -145,7 +167,7 @@ class Budget:
         blocked = max((until - now for until in self._blocked_until.values()), default=0.0)
         return BudgetStatistics(
             sent=self._sent,
-            left_this_hour=max(0, self._hour.limit - self._hour.used(now)),
+            left_this_hour=self._hour.left(now),
             requests_per_hour=self._hour.limit,
             blocked_seconds=max(0.0, blocked),
         )
