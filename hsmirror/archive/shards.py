@@ -11,6 +11,7 @@ import errno
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -224,6 +225,38 @@ def read_rows(path: Path) -> Iterator[bytes]:
         raise DamagedError(f"{path} is damaged ({type(error).__name__})") from error
     if rest:
         yield rest
+
+
+def salvaged_rows(path: Path) -> Iterator[bytes]:
+    """Whatever can still be read of a damaged shard, unchecked; in a gzip one, up to the damage of each piece."""
+    if not path.name.endswith(".gz"):
+        with suppress(DamagedError, StorageError):
+            yield from read_rows(path)
+        return
+    with suppress(OSError), path.open("rb") as file:
+        yield from _inflated(file).split(b"\n")[:-1]
+
+
+def _inflated(file: IO[bytes]) -> bytes:
+    """The contents of the members that `compressor` wrote, their checksums left aside."""
+    whole, compressed = bytearray(), memoryview(file.read())
+    at = _GZIP_HEADER_BYTES
+    inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    while at < len(compressed):
+        step = compressed[at : at + _SALVAGE_STEP_BYTES]
+        try:
+            whole += inflate.decompress(step)
+        except zlib.error:
+            break
+        at += len(step)
+        if inflate.eof:
+            at += _GZIP_TRAILER_BYTES + _GZIP_HEADER_BYTES - len(inflate.unused_data)
+            inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    return bytes(whole)
+
+
+_GZIP_HEADER_BYTES, _GZIP_TRAILER_BYTES = 10, 8
+_SALVAGE_STEP_BYTES = 512  # what comes out of the step that fails is lost
 
 
 def _contents(path: Path) -> Iterator[bytes]:

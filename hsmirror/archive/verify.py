@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
+from hsmirror.archive.forgotten import unfinished
 from hsmirror.archive.layout import STATE
 from hsmirror.archive.reader import Archive
 from hsmirror.archive.receipts import FileLike
@@ -50,6 +51,14 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """Files that no receipt knows: nothing relies on them."""
     unproven: tuple[str, ...] = ()
     """Lists that could not be proven complete, and why; what is held of them is checked like all else."""
+    unfinished_removals: int = 0
+    """People whose removal (`forget`) was begun and not finished: it is to be run again."""
+
+    @property
+    def broken_paths(self) -> tuple[str, ...]:
+        """Of all that is missing, unreadable or damaged, without the reasons."""
+        # A path has no blank of its own: names are percent-encoded.
+        return tuple(each.partition(": ")[0] for each in (*self.missing, *self.unreadable, *self.damaged))
 
     @property
     def is_sound(self) -> bool:
@@ -60,11 +69,13 @@ def verify(
     root: Path,
     *,
     sample: tuple[int, int] | None = None,
+    only: Collection[str] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> VerifyReport:
     """Hold the archive's files against their receipts.
 
-    `sample` (k, n) checks the k-th of n parts of it, chosen by path, so that n runs check all.
+    `sample` (k, n) checks the k-th of n parts of it, chosen by path, so that n runs check all;
+    `only` checks these paths.
     `on_progress` hears the bytes done and the bytes in all.
 
     Raises:
@@ -79,7 +90,9 @@ def verify(
         receipt
         for receipt in archive.files()
         # What a run is about to retire may be gone already.
-        if _part_of(receipt.path, parts) == part - 1 and intended.get(receipt.path, "") is not None
+        if _part_of(receipt.path, parts) == part - 1
+        and (only is None or receipt.path in only)
+        and intended.get(receipt.path, "") is not None
     ]
     total = sum(receipt.size_bytes for receipt in chosen)
     found: dict[Finding, list[str]] = {finding: [] for finding in Finding}
@@ -106,6 +119,7 @@ def verify(
             for each in archive.lists()
             if not each.is_complete
         ),
+        unfinished_removals=len(unfinished(archive.receipts)),
     )
 
 

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from hsmirror.settings import Settings
 
 
+LONGEST_WAIT_UNATTENDED_SECONDS = 300.0
+"""Where nobody looks on, a run that would wait longer ends instead, and says when to come back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What a command may know of the machine."""
@@ -66,6 +70,13 @@ class Invocation:
     def archive(self, given: Path | None) -> Path:
         """The archive's folder: as given, else the configuration's."""
         return self.surroundings.cwd / given.expanduser() if given else self.settings().archive.path
+
+
+def longest_wait_seconds(wait: bool | None, *, is_terminal: bool) -> float | None:
+    """How long a run may stand still for the limits: as told, else as long as it takes if somebody looks on."""
+    if wait is None:
+        return None if is_terminal else LONGEST_WAIT_UNATTENDED_SECONDS
+    return None if wait else 0.0
 
 
 Injected: TypeAlias = Annotated[Invocation, Parameter(parse=False)]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hsmirror.archive.verify import VerifyReport
     from hsmirror.errors import Exit
     from hsmirror.mirror.doctor import Finding
+    from hsmirror.mirror.forget import ForgetReport
     from hsmirror.mirror.planning import PlanReport
     from hsmirror.mirror.report import RunReport
     from hsmirror.mirror.view import RunView
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class Program(Protocol):
     """The program behind the command line."""
 
-    async def sync(
+    async def sync(  # noqa: PLR0913 - what a run may be told, by name
         self,
         settings: Settings,
         key: Secret,
@@ -36,9 +37,11 @@ class Program(Protocol):
         state_folder: Path | None = None,
         on_start: Callable[[RunView], None] | None = None,
         stopped_with: Sequence[Exit] = (),
+        on_report: Callable[[RunReport], None] | None = None,
     ) -> RunReport:
         """Brings the archive up to date.
 
+        `on_report` hears of every run that got as far as the archive, whatever ended it.
         `longest_wait_seconds` None waits for the limits as long as it takes; `state_folder` None shares their
         budget with the user's other runs.
         """
@@ -58,16 +61,31 @@ class Program(Protocol):
         sample: tuple[int, int] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> VerifyReport:
-        """Every receipt against every byte."""
+        """Every receipt against every byte; when each part was checked is remembered in the archive."""
+
+    async def repair(
+        self,
+        settings: Settings,
+        key: Secret,
+        broken: VerifyReport,
+        *,
+        longest_wait_seconds: float | None = None,
+        on_start: Callable[[RunView], None] | None = None,
+        stopped_with: Sequence[Exit] = (),
+    ) -> VerifyReport:
+        """Fetches again what `broken` names, and checks it: what is broken still."""
 
     def status(self, root: Path) -> StatusReport:
         """What is held."""
+
+    async def forget(self, root: Path, participant: str, *, dry_run: bool = False) -> ForgetReport:
+        """Removes a person for good; `dry_run` only looks."""
 
 
 class WholeProgram:
     """The program itself."""
 
-    async def sync(
+    async def sync(  # noqa: PLR0913 - what a run may be told, by name
         self,
         settings: Settings,
         key: Secret,
@@ -78,6 +96,7 @@ class WholeProgram:
         state_folder: Path | None = None,
         on_start: Callable[[RunView], None] | None = None,
         stopped_with: Sequence[Exit] = (),
+        on_report: Callable[[RunReport], None] | None = None,
     ) -> RunReport:
         from hsmirror.mirror import run
 
@@ -85,7 +104,13 @@ class WholeProgram:
             settings,
             key,
             experiments,
-            options=run.RunOptions(full, longest_wait_seconds, state_folder, stopped_with),
+            options=run.RunOptions(
+                full=full,
+                longest_wait_seconds=longest_wait_seconds,
+                state_folder=state_folder,
+                stopped_with=stopped_with,
+                on_report=on_report,
+            ),
             on_start=on_start,
         )
 
@@ -108,11 +133,55 @@ class WholeProgram:
         sample: tuple[int, int] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> VerifyReport:
-        from hsmirror.archive import verify
+        from hsmirror.archive import checks, verify
+        from hsmirror.archive.layout import Layout
+        from hsmirror.clock import SystemClock, iso_utc
 
-        return verify.verify(root, sample=sample, on_progress=on_progress)
+        began_at = iso_utc(SystemClock().epoch())
+        report = verify.verify(root, sample=sample, on_progress=on_progress)
+        part, parts = sample or (1, 1)
+        checks.remember(
+            Layout(root),
+            checks.Check(
+                part=part,
+                parts=parts,
+                checked_at=began_at,
+                checked_files=report.checked_files,
+                checked_bytes=report.checked_bytes,
+                broken_files=len(report.missing) + len(report.damaged) + len(report.unreadable),
+            ),
+        )
+        return report
+
+    async def repair(
+        self,
+        settings: Settings,
+        key: Secret,
+        broken: VerifyReport,
+        *,
+        longest_wait_seconds: float | None = None,
+        on_start: Callable[[RunView], None] | None = None,
+        stopped_with: Sequence[Exit] = (),
+    ) -> VerifyReport:
+        from anyio import to_thread
+
+        from hsmirror.archive import verify
+        from hsmirror.archive.reader import Archive
+        from hsmirror.mirror import repair
+        from hsmirror.mirror.run import RunOptions
+
+        root, paths = settings.archive.path, broken.broken_paths
+        archive = await to_thread.run_sync(Archive.open, root)
+        options = RunOptions(longest_wait_seconds=longest_wait_seconds, stopped_with=stopped_with)
+        await repair.repair(settings, key, archive.receipts, paths, options=options, on_start=on_start)
+        return await to_thread.run_sync(lambda: verify.verify(root, only=paths))
 
     def status(self, root: Path) -> StatusReport:
         from hsmirror.archive import status
 
         return status.status(root)
+
+    async def forget(self, root: Path, participant: str, *, dry_run: bool = False) -> ForgetReport:
+        from hsmirror.mirror import forget
+
+        return await forget.forget(root, participant, dry_run=dry_run)

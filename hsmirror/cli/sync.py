@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hsmirror.cli import signals
-from hsmirror.cli.invocation import Injected, Invocation
+from hsmirror.cli.invocation import Injected, Invocation, longest_wait_seconds
+from hsmirror.cli.logs import Level
 from hsmirror.cli.selection import Narrowing, select
 from hsmirror.cli.text import counted, printable
+from hsmirror.errors import Exit, HsmirrorError
 
 if TYPE_CHECKING:
-    from hsmirror.errors import Exit
+    from hsmirror.cli.output import Output
+    from hsmirror.mirror.monitor import Monitor
+    from hsmirror.mirror.report import RunReport
     from hsmirror.model import Secret
     from hsmirror.settings import ExperimentSettings, Settings
-
-LONGEST_WAIT_UNATTENDED_SECONDS = 300.0
-"""Where nobody looks on, a run that would wait longer ends instead, and says when to come back."""
 
 _WHOLE = Narrowing()
 ArchiveOption = Annotated[Path | None, Parameter(help="The archive's folder; needs no configuration file.")]
@@ -47,35 +48,70 @@ def sync(
     dry_run: Annotated[
         bool, Parameter(name=["--dry-run", "-n"], help="Only say what would be fetched.")
     ] = False,
+    metrics_file: Annotated[
+        Path | None, Parameter(help="Write the run's figures for Prometheus there, whatever its end.")
+    ] = None,
     invocation: Injected,
 ) -> int:
     """Bring the archive up to date."""
-    job = _job(invocation, experiments, archive, narrowing)
+    settings = invocation.settings({"archive.path": archive, "monitor.metrics_file": metrics_file})
     if dry_run:
-        return _plan(invocation, job)
-    from hsmirror.cli import progress, summary
+        return _plan(invocation, _job(invocation, settings, experiments, narrowing))
+    from hsmirror.mirror.monitor import Monitor
 
-    output = invocation.output
-    output.say(_opening(job)) if not output.is_terminal else output.detail(_opening(job))
-    stopped_with: list[Exit] = []
-    with progress.showing(output) as on_start:
-        report = signals.run(
-            lambda: invocation.program.sync(
-                job.settings,
-                job.key,
-                job.experiments,
-                full=full,
-                longest_wait_seconds=_longest_wait_seconds(wait, is_terminal=output.is_terminal),
-                on_start=on_start,
-                stopped_with=stopped_with,
+    output, stopped_with = invocation.output, list[Exit]()
+    monitor = Monitor(settings, invocation.clock, remark=output.warn, stopped_with=stopped_with)
+    try:
+        job = _job(invocation, settings, experiments, narrowing)
+    except HsmirrorError as error:
+        status = error.exit_status
+        signals.run(lambda: monitor.tell_end(status))
+        raise
+    longest_wait = longest_wait_seconds(wait, is_terminal=output.is_terminal)
+    report = _run(invocation, job, monitor, stopped_with, full=full, longest_wait=longest_wait)
+    _show(report, output)
+    return int(report.exit_status)
+
+
+def _run(
+    invocation: Invocation,
+    job: _Job,
+    monitor: Monitor,
+    stopped_with: list[Exit],
+    *,
+    full: bool,
+    longest_wait: float | None,
+) -> RunReport:
+    from hsmirror.cli import progress
+
+    _say_opening(job, invocation.output)
+    with progress.showing(invocation.output) as on_start:
+        return signals.run(
+            lambda: monitor.watch(
+                lambda: invocation.program.sync(
+                    job.settings,
+                    job.key,
+                    job.experiments,
+                    full=full,
+                    longest_wait_seconds=longest_wait,
+                    on_start=on_start,
+                    stopped_with=stopped_with,
+                    on_report=monitor.hear,
+                )
             ),
             on_signal=stopped_with.append,
         )
+
+
+def _show(report: RunReport, output: Output) -> None:
+    from hsmirror.cli import run_log, summary
+
+    if output.log is not None:
+        run_log.log_report(output, report)
     if output.is_json:
         output.document(report)
-    else:
+    elif output.log is None:
         summary.show_summary(report, output)
-    return int(report.exit_status)
 
 
 def plan(
@@ -85,11 +121,11 @@ def plan(
     invocation: Injected,
 ) -> int:
     """Say what a run would fetch, in how many requests and how long; touch nothing."""
-    return _plan(invocation, _job(invocation, experiments, archive, narrowing))
-
-
-def _job(invocation: Invocation, ids: tuple[str, ...], archive: Path | None, narrowing: Narrowing) -> _Job:
     settings = invocation.settings({"archive.path": archive})
+    return _plan(invocation, _job(invocation, settings, experiments, narrowing))
+
+
+def _job(invocation: Invocation, settings: Settings, ids: tuple[str, ...], narrowing: Narrowing) -> _Job:
     chosen = select(settings.experiments, ids, narrowing, now=invocation.clock.epoch())
     return _Job(settings, invocation.key(settings), chosen)
 
@@ -105,13 +141,18 @@ def _plan(invocation: Invocation, job: _Job) -> int:
     return 0
 
 
+def _say_opening(job: _Job, output: Output) -> None:
+    if output.log is not None:
+        ids = [experiment.id for experiment in job.experiments]
+        archive = str(job.settings.archive.path)
+        output.event(Level.INFO, "start", _opening(job), experiments=ids, archive=archive)
+    elif output.is_terminal:
+        output.detail(_opening(job))
+    else:
+        output.say(_opening(job))
+
+
 def _opening(job: _Job) -> str:
     ids = [printable(experiment.id) for experiment in job.experiments]
     named = ", ".join(ids) if len(ids) <= 3 else counted(len(ids), "experiment")
     return f"fetching {named} from {job.settings.api.base_url} into {printable(str(job.settings.archive.path))}"
-
-
-def _longest_wait_seconds(wait: bool | None, *, is_terminal: bool) -> float | None:
-    if wait is None:
-        return None if is_terminal else LONGEST_WAIT_UNATTENDED_SECONDS
-    return None if wait else 0.0

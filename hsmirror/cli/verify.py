@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 from cyclopts import Parameter
 
-from hsmirror.cli.invocation import Injected
+from hsmirror.cli.invocation import Injected, Invocation, longest_wait_seconds
 from hsmirror.cli.output import Output, plain
-from hsmirror.cli.text import counted, printable, size
+from hsmirror.cli.text import counted, printable, size, unfinished_removals
 from hsmirror.errors import Exit, UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +29,9 @@ def verify(
     sample: Annotated[
         str | None, Parameter(help="Only the k-th of n parts, as k/n: 1/7 on Mondays, 2/7 on Tuesdays …")
     ] = None,
+    repair: Annotated[
+        bool, Parameter(negative="", help="Fetch again what is damaged; what that replaces is kept.")
+    ] = False,
     invocation: Injected,
 ) -> int:
     """Check every receipt against every byte."""
@@ -36,11 +41,42 @@ def verify(
 
     with shown_progress(invocation.output) as on_progress:
         report = invocation.program.verify(root, sample=part, on_progress=on_progress)
+    repaired: tuple[str, ...] = ()
+    if repair and report.broken_paths:
+        report, repaired = _repaired(invocation, root, report)
     if invocation.output.is_json:
-        invocation.output.document(plain(report) | {"exit_status": int(exit_status(report))})
+        invocation.output.document(
+            plain(report) | {"repaired": list(repaired), "exit_status": int(exit_status(report))}
+        )
     else:
-        _show(report, invocation.output)
+        _show(report, invocation.output, repaired)
     return exit_status(report)
+
+
+def _repaired(invocation: Invocation, root: Path, report: VerifyReport) -> tuple[VerifyReport, tuple[str, ...]]:
+    """The report after what is broken was fetched again, and the paths that are sound now."""
+    from hsmirror.cli import progress, signals
+
+    settings = invocation.settings({"archive.path": root})
+    key, output, stopped_with = invocation.key(settings), invocation.output, list[Exit]()
+    output.say(f"fetching {counted(len(report.broken_paths), 'file')} again")
+    with progress.showing(output) as on_start:
+        left = signals.run(
+            lambda: invocation.program.repair(
+                settings,
+                key,
+                report,
+                longest_wait_seconds=longest_wait_seconds(None, is_terminal=output.is_terminal),
+                on_start=on_start,
+                stopped_with=stopped_with,
+            ),
+            on_signal=stopped_with.append,
+        )
+    repaired = tuple(path for path in report.broken_paths if path not in left.broken_paths)
+    still = msgspec.structs.replace(
+        report, missing=left.missing, unreadable=left.unreadable, damaged=left.damaged, unproven=left.unproven
+    )
+    return still, repaired
 
 
 def exit_status(report: VerifyReport) -> Exit:
@@ -56,14 +92,19 @@ def _part(text: str) -> tuple[int, int]:
     return part, parts
 
 
-def _show(report: VerifyReport, output: Output) -> None:
+def _show(report: VerifyReport, output: Output, repaired: Sequence[str]) -> None:
+    if repaired:
+        output.say(f"repaired: {counted(len(repaired), 'file')}; what they replace is kept in superseded/")
+    for path in repaired:
+        output.detail(f"repaired: {path}")
     for what, paths in (
         ("missing", report.missing),
         ("damaged", report.damaged),
         ("unreadable", report.unreadable),
     ):
         for path in paths[:_MOST_PATHS]:
-            output.error(f"{what}: {path}")
+            name, _, why = path.partition(": ")
+            output.error(f"{what}: {path}", what, path=name, why=why)
         if len(paths) > _MOST_PATHS:
             output.error(f"{what}: {counted(len(paths) - _MOST_PATHS, 'further file')}; --json names them all")
     for path in report.unexpected:
@@ -72,14 +113,15 @@ def _show(report: VerifyReport, output: Output) -> None:
         output.say(f"{counted(len(report.unexpected), 'file')} without a receipt: harmless; -v names them")
     for what in report.unproven:
         output.say(f"not proven complete: {printable(what)}")
+    if report.unfinished_removals:
+        output.say(unfinished_removals(report.unfinished_removals))
     checked = ", ".join(
         (counted(report.checked_files, "file"), counted(report.checked_rows, "row"), size(report.checked_bytes))
     )
     if exit_status(report) is Exit.COMPLETE:
-        output.result(f"sound: {checked} match their receipts")
+        if output.verbosity >= 0:
+            output.result(f"sound: {checked} match their receipts")
         return
     broken = len(report.missing) + len(report.damaged) + len(report.unreadable)
-    output.result(
-        f"damaged: {counted(broken, 'file')} of {checked} checked; remove what is damaged, and the next sync "
-        "fetches it again"
-    )
+    advice = "--repair fetches it again" if not repaired else "the rest could not be fetched again"
+    output.result(f"damaged: {counted(broken, 'file')} of {checked} checked; {advice}")

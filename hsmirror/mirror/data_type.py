@@ -169,6 +169,8 @@ class TypeMirror:
             )
         elif self._wanted.rooms:
             await self._read_rooms(self._wanted.rooms)
+        elif self._is_repair:
+            await self._repair()
         elif self._held is not None and self._wanted.is_whole:
             await self._update(self._held)
         else:
@@ -189,6 +191,23 @@ class TypeMirror:
             if not (error.exceeds_limits and can_by_room):
                 raise
             await self._read_by_room()
+
+    @property
+    def _is_repair(self) -> bool:
+        return bool(self._context.held.damaged)
+
+    async def _repair(self) -> None:
+        """Read again what is not intact, and nothing else."""
+        held = self._held.rooms if self._held is not None else {}
+        broken = [room for room, of_room in held.items() if not of_room.is_intact]
+        if not broken:
+            return
+        rooms = [room for room in broken if room is not None]
+        self._states = await self._rooms.states(self._type)
+        if len(rooms) == len(broken) and Scope.ROOM in self._type.scopes:
+            await self._read_rooms(rooms)
+        else:
+            await self._read_all()
 
     # --- a night after the first ---------------------------------------------------------------------
     async def _update(self, held: HeldList) -> None:
@@ -388,7 +407,7 @@ class TypeMirror:
     # --- what is remembered --------------------------------------------------------------------------
     async def _remember(self) -> None:
         """The list's receipt, where the type was read as a whole and something about it is new."""
-        if not self._wanted.is_whole:
+        if not self._wanted.is_whole or self._is_repair:
             return
         held = self._context.receipts.get(f"list {self._what}")
         read = ReadList(

@@ -18,8 +18,7 @@ async def document_commit(context: Context, experiment: str, path: str, document
     content = without_signatures(document, always=False) + b"\n"
     sha256 = hashlib.sha256(content).hexdigest()
     held = context.receipts.document(path)
-    is_there = held is not None and durable.has_size(context.layout.absolute(path), held.size_bytes)
-    if held is not None and is_there and held.sha256 == sha256:
+    if held is not None and held.sha256 == sha256 and context.held.is_intact(held):
         return None
     staged = context.staging.new_path()
     await anyio.to_thread.run_sync(durable.append, staged, content, context.staging.modes)

@@ -25,6 +25,7 @@ from hsmirror.errors import (
     CorruptError,
     ForbiddenError,
     KeyRefusedError,
+    StorageError,
     ThrottledError,
     TransientError,
     UpstreamError,
@@ -150,7 +151,7 @@ class Downloader:
             return
         counts = self._counts.setdefault(recording.experiment, _Counts())
         held = self._context.receipts.file(path)
-        is_held = held is not None and has_size(self._context.layout.absolute(path), held.size_bytes)
+        is_held = held is not None and self._context.held.is_intact(held)
         if held is not None and is_held and recording.size_bytes in {None, held.size_bytes}:
             counts.held += 1
             self._due += self._no_longer_pending(path)
@@ -321,7 +322,9 @@ class Downloader:
             raise TransientError(f"{recording} changed at its storage host while it was fetched")
         if stream.status == 200 and partial.size_bytes:
             await anyio.to_thread.run_sync(partial.restart)
-        hashes = stream.hashes or (note.hashes if note and note.etag == stream.etag else stream.hashes)
+        # Not every answer says everything: a 416 has neither hash nor version.
+        is_same_version = note is not None and stream.etag in {None, note.etag}
+        hashes = stream.hashes or (note.hashes if note and is_same_version else stream.hashes)
         if stream.status in {200, 206}:
             fresh_note = PartialNote(
                 recording.source,
@@ -359,6 +362,8 @@ class Downloader:
 
     async def _seal(self, job: _Job, partial: PartialFile, total: int | None) -> None:
         recording = job.recording
+        if not partial.size_bytes:
+            await anyio.to_thread.run_sync(partial.append, b"")  # nothing came, which can be all there is
         try:
             # No bytes at all are a file only where its row says so.
             least = 1 if recording.size_bytes is None else 0
@@ -366,6 +371,11 @@ class Downloader:
         except CorruptError:
             await anyio.to_thread.run_sync(partial.restart)
             raise
+        if not has_size(partial.path, partial.size_bytes):
+            await anyio.to_thread.run_sync(partial.restart)
+            raise StorageError(
+                f"cannot write {partial.path}: it came out with another length than was written; check the disk"
+            )
         receipt = FileReceipt(
             path=job.path,
             experiment=recording.experiment,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from hsmirror.archive.durable import has_size
-from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import WHOLE, ListReceipt, Receipt, ShardReceipt, instant
+from hsmirror.archive.layout import Layout, sidecar_path
+from hsmirror.archive.receipts import WHOLE, FileLike, ListReceipt, Receipt, ShardReceipt, instant
 from hsmirror.mirror.night import HeldList, HeldRoom, Room
 from hsmirror.mirror.plan import Way
 
@@ -30,6 +30,12 @@ class HeldLists:
 
     def __repr__(self) -> str:
         return f"<HeldLists of {len(self._shards)} data types>"
+
+    def is_intact(self, receipt: FileLike) -> bool:
+        """Is the file there, with the right size, and not known to be damaged? A look that costs nothing."""
+        return receipt.path not in self.damaged and has_size(
+            self._layout.absolute(receipt.path), receipt.size_bytes
+        )
 
     def rooms_of(self, experiment: str) -> list[str]:
         """Every room that rows of any data type are held of."""
@@ -75,12 +81,10 @@ class HeldLists:
             gone_rows=gone_rows,
             changed_at=max((_epoch(shard.fetched_at) for shard in parts or shards), default=0.0),
             is_proven=first is not None and WHOLE in first.complete_for,
-            is_intact=all(self._is_intact(shard) for shard in parts),
+            is_intact=all(self.is_intact(shard) for shard in parts)
+            and sidecar_path(shards[0].experiment, shards[0].data_type, shards[0].room) not in self.damaged,
             size_bytes=sum(shard.size_bytes for shard in parts),
         )
-
-    def _is_intact(self, shard: ShardReceipt) -> bool:
-        return shard.path not in self.damaged and has_size(self._layout.absolute(shard.path), shard.size_bytes)
 
 
 def _epoch(text: str) -> float:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from hsmirror.archive.durable import has_size
 from hsmirror.errors import DamagedError
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.night import HeldList, Room
@@ -32,8 +31,7 @@ def _lacks_file(context: Context, experiment: str, room: Room) -> bool:
             path = recording.path(seen[recording.path()])
             seen[recording.path()] += 1
             held = context.receipts.file(path)
-            is_held = held is not None and has_size(context.layout.absolute(path), held.size_bytes)
-            if not is_held or path in context.held.damaged:
+            if held is None or not context.held.is_intact(held):
                 return True
     except DamagedError:
         return True

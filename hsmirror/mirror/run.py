@@ -40,7 +40,7 @@ from hsmirror.mirror.connection import Connection, connected
 from hsmirror.mirror.context import Absences, Context, Tally
 from hsmirror.mirror.download import Downloader
 from hsmirror.mirror.experiment import ExperimentMirror
-from hsmirror.mirror.fetch import Fetcher
+from hsmirror.mirror.fetch import Fetcher, Wire
 from hsmirror.mirror.held import HeldLists
 from hsmirror.mirror.night import Policy
 from hsmirror.mirror.opening import open_archive, require_archive_or_nothing
@@ -75,6 +75,8 @@ class RunOptions:
     stopped_with: Sequence[Exit] = ()
     """Filled in by whoever cancels the run, before doing so: the status that its report is to tell."""
     damaged: frozenset[str] = frozenset()
+    wire: Wire | None = None
+    """What answers instead of the API: a stand-in, where time is a virtual one. Files do not come by it."""
     on_report: Callable[[RunReport], None] | None = None
     """Hears the report of every run that got as far as the archive, whatever ended it."""
 
@@ -173,6 +175,7 @@ class _Run:
             self._clock,
             longest_wait_seconds=options.longest_wait_seconds,
             state_folder=options.state_folder,
+            wire=options.wire,
         ) as connection:
             if not connection.is_budget_shared:
                 self._tally.note(
@@ -206,7 +209,12 @@ class _Run:
             committer=Committer(self.layout, self._receipts, self.modes, self._id),
             staging=staging,
             settlement=Settlement(
-                self.layout, self._receipts, form.compression, staging.builder, self._started_at
+                self.layout,
+                self._receipts,
+                form.compression,
+                staging.builder,
+                self._started_at,
+                self._options.damaged,
             ),
             fetcher=connection.fetcher,
             reader=connection.reader,

@@ -5,19 +5,19 @@ Nothing that is held is ever dropped: rows that a complete reading no longer sho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import msgspec
 
+from hsmirror.api.envelope import parse_row
 from hsmirror.archive.durable import has_size
 from hsmirror.archive.layout import SUFFIXES, Layout, shard_path
-from hsmirror.archive.receipts import Claim, Receipts, ShardReceipt
-from hsmirror.archive.shards import ShardBuilder, StagedPart
-from hsmirror.errors import DamagedError
+from hsmirror.archive.receipts import WHOLE, Claim, Receipts, ShardReceipt
+from hsmirror.archive.shards import ShardBuilder, StagedPart, salvaged_rows
+from hsmirror.errors import CorruptError, DamagedError
 from hsmirror.mirror.commit import Commit, Placement
 from hsmirror.mirror.merge import Identity, RowSet, by_content_where_ids_conflict, same_rows
 from hsmirror.mirror.write import rows_of, write_rows
@@ -72,6 +72,8 @@ class Settlement:
     compression: str
     new_builder: Callable[[], ShardBuilder]
     fetched_at: str
+    damaged: Collection[str] = ()
+    """Paths that `verify` found damaged: of those the size alone says nothing."""
 
     def settle(
         self,
@@ -100,16 +102,22 @@ class Settlement:
         identity: Identity,
         why: str,
     ) -> Settled:
-        """Some of what is held is damaged: what came, and all that can still be read, take its place."""
+        """Some of what is held is damaged: what came, and what it lacks and can still be read, take its place.
+
+        From damaged files no more rows are taken than are missing, lest damaged ones be taken for others.
+        """
         held = shelf.held(self.receipts)
         came = [part.path for part in staged]
         new = RowSet(identity)
         for row in rows_of(came):
             new.add(row)
         paths = [self.layout.absolute(receipt.path) for receipt in held if receipt.sha256]
-        left = new.without(_readable_rows(paths))
+        missing = sum(receipt.rows for receipt in held) - sum(part.rows for part in staged)
+        at_most = max(missing, held[0].gone_rows if held else 0, 0)
+        left = list(islice(new.without(_readable_rows(paths)), at_most))
         parts = write_rows(chain(rows_of(came), left), self.new_builder())
-        settled = self._replaced(shelf, held, parts, merge_claims((), claim), 0)
+        gone_rows = len(left) if claim == WHOLE else 0
+        settled = self._replaced(shelf, held, parts, merge_claims((), claim), gone_rows)
         return replace(settled, note=f"{why}; what came now, and what could be read of it, takes its place")
 
     def _settle(
@@ -130,7 +138,7 @@ class Settlement:
         if not files:
             return self._first(shelf, held, staged, new_claims)
         paths = [self.layout.absolute(receipt.path) for receipt in files]
-        _require_files(files, paths)
+        self._require_files(files, paths)
         if _contents(files) == [part.content_sha256 for part in staged]:
             return self._unchanged(files, claims, gone_rows=0 if claim else files[0].gone_rows)
         merged, gone_rows = self._merge(files, paths, staged, is_narrow=is_narrow, identity=identity)
@@ -139,6 +147,18 @@ class Settlement:
         if merged is None or _is_same(files, paths, merged):
             return self._unchanged(files, claims, gone_rows=gone_rows)
         return self._replaced(shelf, files, merged, new_claims, gone_rows)
+
+    def _require_files(self, files: Sequence[ShardReceipt], paths: Sequence[Path]) -> None:
+        """A look at names and sizes, which costs nothing; hashes are for `verify`.
+
+        Raises:
+            DamagedError: a held file is missing, has another size than its receipt says, or is damaged.
+        """
+        for receipt, path in zip(files, paths, strict=True):
+            if not has_size(path, receipt.size_bytes):
+                raise DamagedError(f"{receipt.path} is missing, or not of {receipt.size_bytes} bytes")
+            if receipt.path in self.damaged:
+                raise DamagedError(f"{receipt.path} is damaged")
 
     def _merge(
         self,
@@ -258,17 +278,6 @@ def merge_claims(held: tuple[Claim, ...], claim: Claim | None) -> tuple[Claim, .
     return (*(older for older in held if not claim.covers(older)), claim)
 
 
-def _require_files(files: Sequence[ShardReceipt], paths: Sequence[Path]) -> None:
-    """A look at names and sizes, which costs nothing; hashes are for `verify`.
-
-    Raises:
-        DamagedError: a held file is missing, or has another size than its receipt says.
-    """
-    for receipt, path in zip(files, paths, strict=True):
-        if not has_size(path, receipt.size_bytes):
-            raise DamagedError(f"{receipt.path} is missing, or not of {receipt.size_bytes} bytes")
-
-
 def _is_same(files: Sequence[ShardReceipt], paths: Sequence[Path], parts: Sequence[StagedPart]) -> bool:
     """Do the parts hold the rows of the files, in whatever order?"""
     if _contents(files) == [part.content_sha256 for part in parts]:
@@ -279,8 +288,14 @@ def _is_same(files: Sequence[ShardReceipt], paths: Sequence[Path], parts: Sequen
 
 def _readable_rows(paths: Sequence[Path]) -> Iterator[bytes]:
     for path in paths:
-        with suppress(DamagedError):
-            yield from rows_of([path])
+        yield from (row for row in salvaged_rows(path) if _is_object(row))
+
+
+def _is_object(row: bytes) -> bool:
+    try:
+        return isinstance(parse_row(row), dict)
+    except (CorruptError, UnicodeDecodeError):
+        return False
 
 
 def _contents(files: Sequence[ShardReceipt]) -> list[str | None]:

@@ -14,7 +14,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hsmirror.archive.durable import Modes
-from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, compressor, read_rows
+from hsmirror.archive.layout import SUFFIXES
+from hsmirror.archive.shards import (
+    PIECE_BYTES,
+    Form,
+    ShardBuilder,
+    StagedPart,
+    compressor,
+    read_rows,
+    salvaged_rows,
+)
 from hsmirror.errors import DamagedError
 
 MODES = Modes()
@@ -209,3 +218,34 @@ def test_fault_46_a_shard_cut_short_is_an_error(tmp_path: Path, compression: str
 def test_a_shard_that_is_missing_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DamagedError):
         list(read_rows(tmp_path / "part-00000.ndjson.gz"))
+
+
+# --- what a damaged shard still gives ----------------------------------------------------------------
+def test_of_a_damaged_gzip_shard_the_rows_up_to_the_damage_can_be_had(tmp_path: Path) -> None:
+    rows = [
+        b'{"n": %d, "text": "%s"}' % (n, random.Random(n).randbytes(40).hex().encode()) for n in range(20_000)
+    ]
+    (part,) = build(tmp_path, rows, [], Form("gzip", 1 << 30))
+    path = part.path.rename(tmp_path / "part-00000.ndjson.gz")
+    whole = path.read_bytes()
+    assert list(salvaged_rows(path)) == rows
+    at = len(whole) * 3 // 4  # in a later piece
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+    saved = list(salvaged_rows(path))
+    assert len(rows) * 0.7 < len(saved)
+    assert saved[: len(rows) * 7 // 10] == rows[: len(rows) * 7 // 10]
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_of_a_shard_cut_short_the_rows_before_the_cut(tmp_path: Path, compression: str) -> None:
+    rows = [b'{"n": %d}' % n for n in range(100)]
+    (part,) = build(tmp_path, rows, [], Form(compression, 1 << 30))
+    path = part.path.rename(tmp_path / f"part-00000{SUFFIXES[compression]}")
+    path.write_bytes(path.read_bytes()[:-9])
+    saved = list(salvaged_rows(path))
+    assert saved == rows[: len(saved)]
+    assert compression != "none" or len(saved) == 99
+
+
+def test_of_one_that_is_missing_nothing(tmp_path: Path) -> None:
+    assert list(salvaged_rows(tmp_path / "part-00000.ndjson.gz")) == []

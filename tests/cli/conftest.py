@@ -69,6 +69,9 @@ class FakeProgram:
     def verify(self, root: Path, *, sample: Any = None, on_progress: Any = None) -> Any:
         return self._answer("verify", {"root": root, "sample": sample})
 
+    async def repair(self, settings: Any, key: Any, broken: Any, **options: Any) -> Any:
+        return self._answer("repair", {"settings": settings, "key": key, "broken": broken} | options)
+
     def status(self, root: Path) -> Any:
         return self._answer("status", {"root": root})
 

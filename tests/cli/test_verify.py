@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.conftest import Command, FakeProgram
+from cli.conftest import KEY, Command, FakeProgram
 from hsmirror.archive.verify import VerifyReport
 from hsmirror.errors import Exit
 
@@ -17,6 +17,21 @@ def test_a_sound_archive_ends_with_0_and_says_what_was_checked(hsmirror: Command
     assert (ended.status, ended.out) == (0, "sound: 3 files, 1,234 rows, 2.0 MB match their receipts\n")
 
 
+def test_quiet_says_nothing_of_a_sound_archive(hsmirror: Command) -> None:
+    ended = hsmirror("verify", "here", "-q", program=FakeProgram({"verify": SOUND}))
+
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
+def test_quiet_names_what_is_damaged(hsmirror: Command) -> None:
+    report = VerifyReport(archive="a", checked_files=1, damaged=("x.mp4: its bytes have changed",))
+
+    ended = hsmirror("verify", "here", "-q", program=FakeProgram({"verify": report}))
+
+    assert ended.status == Exit.DAMAGED
+    assert "x.mp4: its bytes have changed" in ended.err
+
+
 @pytest.mark.parametrize("what", ["missing", "damaged", "unreadable"])
 def test_whatever_is_wrong_ends_with_6_and_names_the_file(hsmirror: Command, what: str) -> None:
     report = VerifyReport(archive="a", checked_files=1, **{what: ("x/\x1b.mp4",)})  # type: ignore[arg-type]
@@ -25,7 +40,7 @@ def test_whatever_is_wrong_ends_with_6_and_names_the_file(hsmirror: Command, wha
 
     assert ended.status == Exit.DAMAGED
     assert f"hsmirror: {what}: x/\\x1b.mp4" in ended.err
-    assert "the next sync fetches it again" in " ".join(ended.out.split())
+    assert "--repair fetches it again" in " ".join(ended.out.split())
 
 
 def test_files_that_nobody_knows_and_unproven_lists_are_no_damage(hsmirror: Command) -> None:
@@ -77,5 +92,64 @@ def test_a_flipped_bit_is_found(hsmirror: Command, home: Path) -> None:
     assert recording.name in ended.err
 
 
+def test_when_it_was_checked_is_remembered_for_status(hsmirror: Command, home: Path) -> None:
+    hsmirror("demo", "--rooms", "1")
+    (home / "hsmirror-demo/.hsmirror/checks/1-of-1.json").unlink()  # the demo verifies all of it
+    for part in ("1/2", "2/2"):
+        assert hsmirror("verify", "hsmirror-demo", "--sample", part).status == 0
+
+    checked = hsmirror("status", "hsmirror-demo", "--json").document["checked"]
+    shown = hsmirror("status", "hsmirror-demo").out
+
+    assert (checked["checked_parts"], checked["parts"], checked["broken_files"]) == (2, 2, 0)
+    assert checked["checked_since"] <= checked["last_checked_at"]
+    assert "all of it sound, the oldest part (1/2)" in shown
+
+
+def test_damage_that_was_found_is_remembered_for_status(hsmirror: Command, home: Path) -> None:
+    hsmirror("demo", "--rooms", "1")
+    next((home / "hsmirror-demo").glob("experiment_id=*/files/*/*.mp4")).unlink()
+
+    hsmirror("verify", "hsmirror-demo")
+
+    assert "1 broken file; hsmirror verify names them" in hsmirror("status", "hsmirror-demo").out
+
+
+def test_checking_changes_nothing_outside_the_state_folder(hsmirror: Command, home: Path) -> None:
+    hsmirror("demo", "--rooms", "1")
+    root = home / "hsmirror-demo"
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if ".hsmirror" not in path.parts}
+
+    hsmirror("verify", "hsmirror-demo")
+
+    assert before == {
+        path: path.stat().st_mtime_ns for path in root.rglob("*") if ".hsmirror" not in path.parts
+    }
+
+
 def test_a_folder_that_is_no_archive_is_a_usage_error(hsmirror: Command) -> None:
     assert hsmirror("verify", ".").status == Exit.USAGE
+
+
+def test_repair_fetches_what_is_damaged_again_and_ends_with_0(
+    hsmirror: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPERSTUDY_API_KEY", KEY)
+    broken = VerifyReport(archive="a", checked_files=3, damaged=("x.mp4: its bytes have changed",))
+    program = FakeProgram({"verify": broken, "repair": VerifyReport(archive="a", checked_files=1)})
+    ended = hsmirror("verify", "here", "--repair", "--json", program=program)
+    assert (ended.status, ended.document["repaired"], ended.document["damaged"]) == (0, ["x.mp4"], [])
+    (_, asked) = program.asked[-1]
+    assert (asked["broken"], asked["settings"].archive.path.name) == (broken, "here")
+
+
+def test_what_cannot_be_repaired_still_ends_with_6(hsmirror: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYPERSTUDY_API_KEY", KEY)
+    broken = VerifyReport(archive="a", checked_files=3, missing=("x.mp4", "y.mp4"))
+    left = VerifyReport(archive="a", checked_files=2, missing=("y.mp4",))
+    ended = hsmirror("verify", "here", "--repair", program=FakeProgram({"verify": broken, "repair": left}))
+    assert (ended.status, "missing: y.mp4" in ended.err, "repaired: 1 file" in ended.err) == (6, True, True)
+
+
+def test_repair_of_a_sound_archive_needs_no_key(hsmirror: Command) -> None:
+    assert hsmirror("verify", "here", "--repair", program=FakeProgram({"verify": SOUND})).status == 0
