@@ -228,7 +228,7 @@ def read_rows(path: Path) -> Iterator[bytes]:
 
 
 def salvaged_rows(path: Path) -> Iterator[bytes]:
-    """Whatever can still be read of a damaged shard, unchecked; in a gzip one, up to the damage of each piece."""
+    """Whatever can still be read of a damaged shard, unchecked; of a gzip one, what comes before the damage."""
     if not path.name.endswith(".gz"):
         with suppress(DamagedError, StorageError):
             yield from read_rows(path)
