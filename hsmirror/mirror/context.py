@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from hsmirror.mirror.night import Policy
 from hsmirror.mirror.report import Problem
 from hsmirror.mirror.settle import Settlement
 from hsmirror.mirror.write import Staging
+from hsmirror.model import Secret
 
 
 @dataclass(slots=True)
@@ -38,6 +40,11 @@ class Tally:
     def note(self, text: str) -> None:
         """Something odd that is no failure; said once."""
         self.notes[text] = None
+
+
+def key_mark(key: Secret) -> str:
+    """A few bits of the key's hash: enough to notice another key, too few to say anything of this one."""
+    return hashlib.blake2b(key.reveal().encode(), digest_size=3).hexdigest()
 
 
 class Absences:

@@ -57,8 +57,10 @@ def wanted_types(names: Sequence[str]) -> list[DataType]:
 
 
 def pages(rows: int, page_size: int) -> int:
-    """Requests for one list: an empty one costs one, too."""
-    return max(1, ceil(rows / page_size))
+    """Requests for one list: an empty one costs one, too, and each page after the first repeats a row."""
+    if rows <= page_size:
+        return 1
+    return ceil((rows - 1) / max(1, page_size - 1))
 
 
 def narrowed(data_type: DataType, window: Window) -> Window:

@@ -1,14 +1,16 @@
 """`plan`: what a run would fetch, in how many requests, and how long that takes under the limits.
 
-It asks for what it cannot know — one row of each list, for its total — and touches nothing.
+It asks for what it cannot know — the rooms, and one row of each list for its total — and touches nothing.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from hsmirror.api.data_types import DATA_TYPES
@@ -20,9 +22,23 @@ from hsmirror.clock import Clock, SystemClock
 from hsmirror.errors import ForbiddenError, KeyRefusedError, NotFoundError, UpstreamError
 from hsmirror.mirror.catalogue import all_experiments
 from hsmirror.mirror.connection import Connection, connected
-from hsmirror.mirror.lists import LARGEST_LIMIT, endpoint_of
+from hsmirror.mirror.context import Absences, key_mark
+from hsmirror.mirror.fetch import Request
+from hsmirror.mirror.held import HeldLists
+from hsmirror.mirror.lists import LARGEST_LIMIT, endpoint_of, path_segment
+from hsmirror.mirror.night import (
+    HeldList,
+    Policy,
+    RoomState,
+    Step,
+    room_requests,
+    tonight,
+    whole_requests,
+)
 from hsmirror.mirror.plan import Way, choose_way, least_seconds, pages, wanted_types
+from hsmirror.mirror.room_states import room_state
 from hsmirror.model import DataType, ListKey, Scope, Secret
+from hsmirror.pace.agenda import Urgency
 from hsmirror.settings import ExperimentSettings, Settings
 
 
@@ -61,9 +77,14 @@ class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def plan(
-    settings: Settings, key: Secret, experiments: Sequence[ExperimentSettings], *, clock: Clock | None = None
+    settings: Settings,
+    key: Secret,
+    experiments: Sequence[ExperimentSettings],
+    *,
+    is_full: bool = False,
+    clock: Clock | None = None,
 ) -> PlanReport:
-    """Find out what `sync` would do.
+    """Find out what `sync` would do; `is_full`: what `sync --full` would.
 
     Raises:
         KeyRefusedError, UpstreamError: the API refuses the key, or cannot be asked.
@@ -74,11 +95,9 @@ async def plan(
         if everything is not None:
             for each in await all_experiments(connection.fetcher):
                 chosen.setdefault(each, msgspec.structs.replace(everything, id=each))
-        held = _held_files(Layout(settings.archive.path))
+        holdings = await anyio.to_thread.run_sync(_holdings, settings, key, connection.clock, is_full)
         costs: Counter[str] = Counter()
-        planned = [
-            await _Planning(connection, each, costs, held.get(each.id, 0)).plan() for each in chosen.values()
-        ]
+        planned = [await _Planning(connection, each, costs, holdings).plan() for each in chosen.values()]
         return PlanReport(
             experiments=tuple(planned),
             requests=costs.total(),
@@ -88,23 +107,49 @@ async def plan(
         )
 
 
-def _held_files(layout: Layout) -> Counter[str]:
-    if not layout.marker.exists():
-        return Counter()
-    receipts = Archive.open(layout.root).receipts
-    return Counter(receipt.experiment for receipt in receipts if isinstance(receipt, FileReceipt))
+@dataclass(frozen=True, slots=True)
+class _Holdings:
+    """What is held, as far as it spares requests. `absences` None: there is no archive yet."""
+
+    lists: HeldLists
+    files: Counter[str]
+    absences: Absences | None
+    policy: Policy
+
+
+def _holdings(settings: Settings, key: Secret, clock: Clock, is_full: bool) -> _Holdings:
+    layout = Layout(settings.archive.path)
+    receipts = Archive.open(layout.root).receipts if layout.marker.exists() else None
+    recheck_seconds = settings.archive.recheck_seconds
+    absences = None
+    if receipts is not None:
+        absences = Absences(
+            receipts, clock, key_mark=key_mark(key), recheck_seconds=recheck_seconds, is_ignored=is_full
+        )
+    return _Holdings(
+        HeldLists(layout, receipts or ()),
+        Counter(receipt.experiment for receipt in receipts or () if isinstance(receipt, FileReceipt)),
+        absences,
+        Policy(settings.archive.settle_seconds, recheck_seconds, is_full),
+    )
+
+
+class _NotAskedError(NotFoundError):
+    """An endpoint that was not there before, and is not asked for again yet."""
 
 
 class _Planning:
     """One experiment; `costs` counts requests by endpoint, for all experiments together."""
 
     def __init__(
-        self, connection: Connection, chosen: ExperimentSettings, costs: Counter[str], held_files: int
+        self, connection: Connection, chosen: ExperimentSettings, costs: Counter[str], holdings: _Holdings
     ) -> None:
         self._connection = connection
         self._chosen = chosen
         self._costs = costs
-        self._held_files = held_files
+        self._holdings = holdings
+        self._is_whole = not (chosen.rooms or chosen.participants or chosen.start_time or chosen.end_time)
+        self._states: dict[str, RoomState] = {}
         self._before = costs.total()
         self._mints = False
         self._page_size = LARGEST_LIMIT
@@ -113,6 +158,8 @@ class _Planning:
         chosen = self._chosen
         types = wanted_types(chosen.data_types)
         self._cost("experiments", 3)
+        if not await self._exists():
+            return PlannedExperiment(chosen.id, note="the API knows no such experiment")
         rooms = await self._rooms()
         probed: dict[DataType, Page | UpstreamError] = {}
 
@@ -122,14 +169,12 @@ class _Planning:
         async with anyio.create_task_group() as tasks:
             for data_type in types:
                 tasks.start_soon(probe, data_type)
-        if all(isinstance(probed[each], NotFoundError) for each in types if each.documented):
-            return PlannedExperiment(chosen.id, note="the API knows no such experiment")
         await self._learn_page_size(probed)
         planned = tuple(self._type(each, probed[each], rooms) for each in types)
         files = None
         recordings = next((each for each in planned if each.data_type == "recordings"), None)
         if chosen.files and recordings is not None and recordings.rows is not None:
-            files = max(0, recordings.rows - self._held_files)
+            files = max(0, recordings.rows - self._holdings.files[chosen.id])
             self._cost("data/recordings", files if self._mints else 0)
         return PlannedExperiment(
             chosen.id,
@@ -147,10 +192,27 @@ class _Planning:
             page = await self._connection.reader.first_page(key, LARGEST_LIMIT)
         except (NotFoundError, ForbiddenError):
             return []
-        return [room for room in page.rooms if room is not None]
+        for room, row in zip(page.rooms, page.rows, strict=True):
+            if room is not None:
+                self._states[room] = room_state(row)
+        return list(self._states)
+
+    async def _exists(self) -> bool:
+        """Does the server know the experiment, by its definition or by one of its lists?"""
+        request = Request(
+            "experiments", f"experiments/{path_segment(self._chosen.id)}", {}, urgency=Urgency.CATALOGUE
+        )
+        try:
+            await self._connection.fetcher.get(request)
+        except (NotFoundError, ForbiddenError):
+            return not isinstance(await self._probe(DATA_TYPES["events"], []), NotFoundError)
+        return True
 
     async def _probe(self, data_type: DataType, rooms: Sequence[str]) -> Page | UpstreamError:
         """One row, for the total and for whether it names its room."""
+        what = f"{data_type.name} of {self._chosen.id}"
+        if self._holdings.absences is not None and (why := self._holdings.absences.why(what)) is not None:
+            return _NotAskedError(f"not asked for ({why})")
         scope, scope_id = Scope.EXPERIMENT, self._chosen.id
         if Scope.EXPERIMENT not in data_type.scopes:
             if not rooms:
@@ -184,6 +246,8 @@ class _Planning:
 
     def _type(self, data_type: DataType, probed: Page | UpstreamError, rooms: Sequence[str]) -> PlannedType:
         name = data_type.name
+        if isinstance(probed, _NotAskedError):
+            return PlannedType(name, note=str(probed))
         if isinstance(probed, UpstreamError):
             if Scope.EXPERIMENT in data_type.scopes:
                 self._cost(name, 1)
@@ -199,7 +263,11 @@ class _Planning:
             self._mints = True
         if way is None:
             return PlannedType(name, note="cannot be narrowed so far; left out")
-        requests = self._requests(data_type, way, total, len(rooms))
+        held = self._holdings.lists.list_of(self._chosen.id, name) if self._is_whole else None
+        if held is not None:
+            requests = self._requests_tonight(data_type, held, total)
+        else:
+            requests = self._requests(data_type, way, total, len(rooms))
         self._cost(name, requests)
         rows = total if Scope.EXPERIMENT in data_type.scopes else None
         return PlannedType(name, rows=rows, way=way, requests=requests)
@@ -212,6 +280,26 @@ class _Planning:
             shown = 0 if self._chosen.rooms or Scope.EXPERIMENT not in data_type.scopes else 1
             return shown + max(rooms, pages(total or 0, self._page_size))
         return pages(total or 0, self._page_size)
+
+    def _requests_tonight(self, data_type: DataType, held: HeldList, total: int | None) -> int:
+        """Of a list that is held: the probe, the open rooms, and what a total that has moved leads to."""
+        night = tonight(
+            held,
+            self._states,
+            self._holdings.policy,
+            now=self._connection.clock.epoch(),
+            can_by_room=Scope.ROOM in data_type.scopes,
+            can_probe=data_type.paged and Scope.EXPERIMENT in data_type.scopes and held.total is not None,
+        )
+        whole = max(whole_requests(held), pages(total or 0, self._page_size))
+        if night.step is Step.NOTHING:
+            return 0
+        if night.step is Step.ROOMS:
+            return room_requests(held, night.open_rooms) + 1
+        if night.step is Step.WHOLE:
+            return whole
+        has_moved = total is not None and total - held.unaccounted != held.rows
+        return 1 + (whole if has_moved else 0)
 
     def _cost(self, name: str, requests: int) -> None:
         endpoint = name if "/" in name or name == "experiments" else endpoint_of(f"data/{name}", name)

@@ -61,7 +61,8 @@ class ExperimentRooms:
         self.doubt = ""
 
     def __len__(self) -> int:
-        return len(self._named)
+        """Rooms known in this run, or held before it."""
+        return len({*self._named, *self._context.held.rooms_of(self._wanted.experiment)})
 
     @property
     def are_listed(self) -> bool:

@@ -145,6 +145,6 @@ def test_late_rows_are_looked_for_in_vanished_rooms_and_those_that_ended_last() 
 def test_the_search_is_given_up_for_the_whole_list_after_a_quarter_of_its_cost() -> None:
     rooms = many(1000)
     states = dict.fromkeys(rooms, SETTLED)
-    assert len(suspects(held_list(*rooms, page_rows=1000), states, read=[])) == 25
+    assert len(suspects(held_list(*rooms, page_rows=1000), states, read=[])) == 26
     assert suspects(held_list(*rooms[:4], page_rows=100), states, read=[]) == []
     assert len(suspects(held_list(*rooms, way=Way.ROOMS), states, read=[])) == 1000
