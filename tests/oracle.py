@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import unquote
 
+from hsmirror.lab.chronicle import Chronicle
 from hsmirror.lab.data import MadeUpSource
 
 EXPERIMENT = "exp_research_001"
@@ -195,3 +196,38 @@ def _value(folder: str, name: str) -> str | None:
     key, _, value = folder.partition("=")
     assert key == name, f"a folder {folder!r} where {name}=… belongs"
     return None if value == _NO_ROOM else unquote(value)
+
+
+# --- data that moved ---------------------------------------------------------------------------------
+def out_of_bounds(
+    archive: Path, chronicle: Chronicle, experiment: str = EXPERIMENT, *, complete: Collection[str]
+) -> list[str]:
+    """Where an archive does not fit what was upstream while it was made; empty where all is well.
+
+    Of every data type no row may be held that was never there, nor more often than it ever was; of those that
+    are called `complete` (`files` among them), whatever was there throughout must be held.
+    """
+    found: list[str] = []
+    for data_type in (*DOCUMENTED, *NEWER):
+        held = held_rows(archive, experiment, data_type)
+        unexpected = held - _without_runs(chronicle.rows_ever(experiment, data_type), data_type)
+        missing = _without_runs(chronicle.rows_throughout(experiment, data_type), data_type) - held
+        found += _excess(data_type, "never were there", unexpected)
+        if data_type in complete:
+            found += _excess(data_type, "are missing from what is called complete", missing)
+    files = held_files(archive, experiment)
+    found += _excess("files", "never were there", files - Counter(chronicle.files_ever(experiment)))
+    if "files" in complete:
+        lost = Counter(chronicle.files_throughout(experiment)) - files
+        found += _excess("files", "are missing from what is called complete", lost)
+    return found
+
+
+def _without_runs(rows: Rows, data_type: str) -> Rows:
+    return Counter({key: count for key, count in rows.items() if not _is_run(key[1], data_type)})
+
+
+def _excess(what: str, how: str, excess: Counter[Any]) -> list[str]:
+    if not excess:
+        return []
+    return [f"{what}: {excess.total()} {how}, such as {str(next(iter(excess)))[:300]}"]

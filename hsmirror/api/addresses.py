@@ -30,6 +30,12 @@ _SIGNATURE = re.compile(
     rb"(?i)x-goog-signature|x-amz-signature|(?:[?&]|\\u003f|\\u0026)(?:signature|sig|token)=|key-pair-id"
 )
 
+_UNSENDABLE = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
+"""What no request line can hold: a server would read another address, or the client would not send it."""
+
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?|[0-9a-f:.]*:[0-9a-f:.]*")
+"""Names as they are resolved, or IPv6. What is not ASCII would be resolved as another name than is judged."""
+
 
 @dataclass(frozen=True, slots=True)
 class SignedAddress:
@@ -68,8 +74,8 @@ def parse_address(text: str, *, skew_seconds: float = 0.0, loopback_allowed: boo
         _ = parts.port
     except ValueError:
         raise RefusedAddressError("a recording's address is not an address") from None
-    if not host or parts.username is not None:
-        raise RefusedAddressError("a recording's address has no plain host")
+    if not _HOST.fullmatch(host) or parts.username is not None or not is_sendable(text):
+        raise RefusedAddressError("a recording's address has no plain host, or cannot be sent as it is")
     is_loopback = is_loopback_host(host)
     if not (is_loopback and loopback_allowed):
         if parts.scheme != "https":
@@ -80,6 +86,11 @@ def parse_address(text: str, *, skew_seconds: float = 0.0, loopback_allowed: boo
         raise RefusedAddressError(f"a recording's address is neither http nor https (host {host})")
     expires_at = _expiry(parse_qs(parts.query, keep_blank_values=True))
     return SignedAddress(Secret(text), host, None if expires_at is None else expires_at - skew_seconds)
+
+
+def is_sendable(address: str) -> bool:
+    """Can a request line hold this address as it is?"""
+    return _UNSENDABLE.search(address) is None
 
 
 def is_loopback_host(host: str) -> bool:

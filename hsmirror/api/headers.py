@@ -44,6 +44,11 @@ def retry_after_seconds(value: str | None, *, now_epoch: float) -> float | None:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
+def etag(value: str | None) -> str | None:
+    """An `ETag` as it can be stored and sent back; None where it is absent, or not of printable ASCII."""
+    return value if value and value.isascii() and value.isprintable() and len(value) <= 1024 else None
+
+
 @dataclass(frozen=True, slots=True)
 class ContentRange:
     """`bytes first-last/total`; `total_bytes` is None where the server does not know it."""

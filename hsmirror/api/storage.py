@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
@@ -17,7 +17,7 @@ from aiohttp.abc import ResolveResult
 from yarl import URL
 
 from hsmirror.api.addresses import SignedAddress, is_loopback_host, is_public_host, parse_address
-from hsmirror.api.headers import OfferedHashes, content_range, offered_hashes, retry_after_seconds
+from hsmirror.api.headers import OfferedHashes, content_range, etag, offered_hashes, retry_after_seconds
 from hsmirror.api.wire import (
     CONNECT_SECONDS,
     MOST_REDIRECTS,
@@ -26,6 +26,7 @@ from hsmirror.api.wire import (
     USER_AGENT,
     Speed,
     count,
+    server_epoch,
     skew_seconds,
     translated,
 )
@@ -44,6 +45,7 @@ from hsmirror.errors import (
 )
 
 _LARGEST_XML_BYTES = 16_384
+_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html)\b", re.IGNORECASE)
 _XML_CODE = re.compile(rb"<Code>\s*([A-Za-z]{1,64})\s*</Code>")
 
 
@@ -70,9 +72,11 @@ class FileStream:
 
         Raises:
             TransientError: the connection broke, or the body ended before its announced length.
+            CorruptError: it begins as a page does, whatever it calls itself.
         """
         gathered: list[bytes] = []
         size = 0
+        is_first = self.start == 0
         failure: Exception | None = None
         speed = Speed(self._clock)
         while failure is None:
@@ -88,13 +92,21 @@ class FileStream:
             gathered.append(chunk)
             size += len(chunk)
             if size >= size_bytes:
-                yield b"".join(gathered)
-                gathered, size = [], 0
+                yield self._piece(gathered, is_first=is_first)
+                gathered, size, is_first = [], 0, False
         if gathered:
-            yield b"".join(gathered)
+            yield self._piece(gathered, is_first=is_first)
         if failure is not None:
             with translated(self._label):
                 raise failure
+
+    def _piece(self, gathered: Sequence[bytes], *, is_first: bool) -> bytes:
+        piece = b"".join(gathered)
+        # An error page under 200 may claim to be a film, and where neither size nor hash is known, nothing else
+        # tells.
+        if is_first and _PAGE.match(piece):
+            raise CorruptError(f"{self._label} sent a page instead of a recording")
+        return piece
 
 
 class StorageHosts:
@@ -180,7 +192,7 @@ class StorageHosts:
             status=response.status,
             start=start if response.status == 206 else 0,
             total_bytes=total,
-            etag=headers.get("etag"),
+            etag=etag(headers.get("etag")),
             hashes=offered_hashes(headers) if is_as_stored else OfferedHashes(),
             skew_seconds=skew_seconds(headers.get("date"), self._clock),
             _response=response,
@@ -203,7 +215,8 @@ class StorageHosts:
         if status == 404:
             return NotFoundError(f"{label} does not have the file ({said})")
         if status == 429:
-            wait = retry_after_seconds(response.headers.get("Retry-After"), now_epoch=self._clock.epoch())
+            now = server_epoch(response.headers, self._clock)
+            wait = retry_after_seconds(response.headers.get("Retry-After"), now_epoch=now)
             return ThrottledError(f"{label} asks for a pause ({said})", retry_after_seconds=wait)
         if status in TRANSIENT_STATUSES:
             return TransientError(f"{label} is in trouble ({said})")
@@ -222,8 +235,7 @@ class StorageHosts:
             return True
         if address.expires_at is None:
             return False
-        now = self._clock.epoch() + skew_seconds(response.headers.get("Date"), self._clock)
-        return now >= address.expires_at
+        return server_epoch(response.headers, self._clock) >= address.expires_at
 
 
 class _PublicResolver(aiohttp.ThreadedResolver):

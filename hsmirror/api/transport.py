@@ -17,8 +17,8 @@ import anyio
 from isal import isal_zlib
 from yarl import URL
 
-from hsmirror.api.addresses import SignedAddress, is_loopback_host
-from hsmirror.api.envelope import parse_error
+from hsmirror.api.addresses import SignedAddress, is_loopback_host, is_sendable
+from hsmirror.api.envelope import parse_error, printable
 from hsmirror.api.headers import retry_after_seconds
 from hsmirror.api.storage import FileStream, StorageHosts
 from hsmirror.api.wire import (
@@ -29,6 +29,7 @@ from hsmirror.api.wire import (
     USER_AGENT,
     Speed,
     count,
+    server_epoch,
     skew_seconds,
     translated,
 )
@@ -142,6 +143,8 @@ class Transport:
             is_own = _origin(target) == self._origin
         except ValueError:
             target, is_own = "", False
+        if not is_sendable(target):
+            raise PermanentError("the API redirects to what is no address")
         if not is_own:
             raise RefusedAddressError(
                 "the API redirects to another host; the key is not handed on to it. Check api.base_url"
@@ -175,7 +178,7 @@ class Transport:
 
     def _api_error(self, response: aiohttp.ClientResponse, body: bytes) -> UpstreamError:
         status, error = response.status, parse_error(body)
-        said = f"{status} {error.message or response.reason or ''}".strip()
+        said = f"{status} {error.message or printable(response.reason)}".strip()
         said = said.replace(self._headers["X-API-Key"], "(the key)")
         if status == 401:
             return KeyRefusedError(f"the API refused the key ({said})")
@@ -184,7 +187,9 @@ class Transport:
         if status == 404:
             return NotFoundError(f"the API does not have it ({said})")
         if status == 429:
-            wait = retry_after_seconds(response.headers.get("Retry-After"), now_epoch=self._clock.epoch())
+            wait = retry_after_seconds(
+                response.headers.get("Retry-After"), now_epoch=server_epoch(response.headers, self._clock)
+            )
             return ThrottledError(f"the API asks for a pause ({said})", retry_after_seconds=wait)
         if status in {504, 408}:
             return TimedOutError(f"the API took too long ({said})")

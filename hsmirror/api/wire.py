@@ -5,7 +5,7 @@ No text raised here holds a URL: aiohttp's own messages print whole addresses, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -32,6 +32,11 @@ def skew_seconds(date: str | None, clock: Clock) -> float:
     # The header has whole seconds, so that a small difference is none.
     skew = 0.0 if server is None else server - clock.epoch()
     return skew if abs(skew) > 2.0 else 0.0
+
+
+def server_epoch(headers: Mapping[str, str], clock: Clock) -> float:
+    """What time it is by the server that sent these headers; by our clock where they have no date."""
+    return clock.epoch() + skew_seconds(headers.get("Date"), clock)
 
 
 def count(text: str | None) -> int | None:

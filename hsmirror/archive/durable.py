@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hsmirror.errors import StorageError
 
+_STAGED = ".staged"
 _WHAT_TO_DO = {
     errno.ENOSPC: "the disk is full: make room and run again",
     errno.EDQUOT: "the quota is used up: make room and run again",
@@ -55,8 +56,7 @@ def make_folder(root: Path, folder: Path, modes: Modes) -> None:
         StorageError: cannot be made, or a symbolic link stands where a folder of the archive belongs.
     """
     if folder == root:
-        with disk_errors(f"make the folder {root}"):
-            root.mkdir(mode=modes.folder, parents=True, exist_ok=True)
+        _make_root(root, modes)
         return
     try:
         kind = os.lstat(folder).st_mode
@@ -72,6 +72,25 @@ def make_folder(root: Path, folder: Path, modes: Modes) -> None:
     if not stat.S_ISDIR(kind):
         raise StorageError(f"cannot use {folder}: it is not a folder (a link is not followed); remove it")
     _require_real_folders(root, folder.parent)
+
+
+def _make_root(root: Path, modes: Modes) -> None:
+    """The archive's own folder and what leads to it: a name that is not synced, a power loss takes with all
+    that lies behind it.
+    """
+    missing: list[Path] = []
+    with disk_errors(f"make the folder {root}"):
+        folder = root
+        while not folder.exists():
+            missing.append(folder)
+            folder = folder.parent
+        for folder in reversed(missing):
+            if folder == root:
+                folder.mkdir(mode=modes.folder, exist_ok=True)
+            else:
+                folder.mkdir(exist_ok=True)
+    for folder in reversed(missing):
+        sync_folder(folder.parent)
 
 
 def _require_real_folders(root: Path, folder: Path) -> None:
@@ -99,6 +118,18 @@ def sync_file(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def sync_staged(path: Path) -> None:
+    """Have a staged file's bytes on the disk. One that cannot be synced is removed, to be written anew: the
+    system may call the next sync of the same bytes a success.
+    """
+    try:
+        sync_file(path)
+    except StorageError:
+        with suppress(OSError):
+            path.unlink()
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -177,7 +208,7 @@ def retire(root: Path, current: Path, superseded: Path, modes: Modes) -> None:
 
 def staged_beside(final: Path) -> Path:
     """Where a small file's next content lies before it takes its place."""
-    return final.with_name(f"{final.name}.staged")
+    return final.with_name(f"{final.name}{_STAGED}")
 
 
 def write_whole(root: Path, final: Path, content: bytes, modes: Modes) -> None:
@@ -187,8 +218,7 @@ def write_whole(root: Path, final: Path, content: bytes, modes: Modes) -> None:
     with disk_errors(f"write {final}"):
         staged.unlink(missing_ok=True)
     try:
-        append(staged, content, modes)
-        sync_file(staged)
+        append(staged, content, modes, synced=True)
     except StorageError:
         with suppress(OSError):
             staged.unlink()
@@ -208,21 +238,63 @@ def clear_folder(root: Path, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def append(path: Path, content: bytes, modes: Modes) -> None:
-    """Append to a file that is ours alone, made if need be; noticed if fewer bytes arrive than were given."""
+def clear_staged(folder: Path) -> None:
+    """Remove what `write_whole` has left in a folder when it was cut off; as far as it can be removed."""
+    for staged in folder.glob(f"*{_STAGED}"):
+        with suppress(OSError):
+            staged.unlink()
+
+
+def sync_tree(root: Path) -> None:
+    """Have the names of all folders on the disk, `root`'s own too: a run that died may have made some, and
+    a run that finds a folder relies on it.
+    """
+    sync_folder(root.parent)
+    for folder, names, _ in os.walk(root):
+        names[:] = [name for name in names if not Path(folder, name).is_symlink()]
+        sync_folder(Path(folder))
+
+
+def append(path: Path, content: bytes, modes: Modes, *, synced: bool = False) -> None:
+    """Append to a file that is ours alone, made if need be: all of `content`, or nothing of it.
+
+    `synced`: it is on the disk when this returns. What could not be written or synced is cut off again: after
+    a failed sync the system may hand out bytes that it never wrote, and call the next sync a success.
+
+    Raises:
+        StorageError: as its text says; fewer bytes arrived than were given, too.
+    """
     with disk_errors(f"write {path}"):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, modes.file)
         try:
-            if os.fstat(descriptor).st_size == 0 and os.name != "nt":
+            before_bytes = os.fstat(descriptor).st_size
+            if before_bytes == 0 and os.name != "nt":
                 os.fchmod(descriptor, modes.file)
-            left = memoryview(content)
-            while left:
-                written = os.write(descriptor, left)
-                if written <= 0:
-                    raise OSError(errno.EIO, "nothing was written")
-                left = left[written:]
+            try:
+                _write(descriptor, content)
+                _require_size(descriptor, before_bytes + len(content))
+                if synced:
+                    os.fsync(descriptor)
+            except OSError:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, before_bytes)
+                raise
         finally:
             os.close(descriptor)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        written = os.write(descriptor, left)
+        if written <= 0:
+            raise OSError(errno.EIO, "nothing was written")
+        left = left[written:]
+
+
+def _require_size(descriptor: int, size_bytes: int) -> None:
+    if os.fstat(descriptor).st_size != size_bytes:
+        raise OSError(errno.EIO, "another number of bytes arrived than was written")
 
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)

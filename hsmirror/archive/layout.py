@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+from hsmirror.errors import DamagedError
+
 NO_ROOM = "__HIVE_DEFAULT_PARTITION__"
 """The room folder of rows that belong to no room; DuckDB and Spark read it as NULL."""
 
@@ -23,6 +25,11 @@ STATE = ".hsmirror"
 _LONGEST_NAME_BYTES = 200  # file systems allow 255; room for `room_id=` and suffixes
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-.")
 _WINDOWS_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)")
+_OWN_PATH = re.compile(
+    r"(?!(?i:receipts|archive\.json|SHA256SUMS)(?:/|\Z))"
+    r"[a-z0-9_%~=-][a-z0-9_.%~=-]{0,254}(?:/[a-z0-9_%~=-][a-z0-9_.%~=-]{0,254}){0,15}",
+    re.IGNORECASE | re.ASCII,
+)
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 
 
@@ -105,6 +112,14 @@ def file_path(experiment: str, room: str | None, recording_id: str, extension: s
     return f"{path}.bin" if path.endswith(tuple(SUFFIXES.values())) else path
 
 
+def is_own_path(path: str) -> bool:
+    """Is this a path as this module makes them, below the root and outside the archive's own state?
+
+    Receipts are read from disk: one that was planted or damaged must not lead anywhere else.
+    """
+    return _OWN_PATH.fullmatch(path) is not None
+
+
 class Layout:
     """The archive's own places below its root. Paths in receipts are relative to the root, with `/`."""
 
@@ -118,13 +133,35 @@ class Layout:
         self.staging = self.state / "staging"
         self.superseded = self.state / "superseded"
         self.runs = self.state / "runs"
+        self.checks = self.state / "checks"
 
     def __repr__(self) -> str:
         return f"<Layout of {self.root}>"
 
     def absolute(self, path: str) -> Path:
-        """Where a receipt's path lies on this machine."""
-        return self.root.joinpath(*path.split("/"))
+        """Where a receipt's path lies on this machine.
+
+        Raises:
+            DamagedError: it is no path of an archive, so that it is not followed.
+        """
+        return self.root.joinpath(*self._own_parts(path))
+
+    def leads_through_link(self, path: str) -> bool:
+        """Does a symbolic link stand where a receipt's path has a folder, or in its own place?"""
+        place = self.root
+        for part in self._own_parts(path):
+            place = place / part
+            if place.is_symlink():
+                return True
+        return False
+
+    def _own_parts(self, path: str) -> list[str]:
+        if not is_own_path(path):
+            raise DamagedError(
+                f"a receipt in {self.receipts} names {path[:200]!r}, which is no path of an archive; "
+                "it is not followed: remove that line"
+            )
+        return path.split("/")
 
     def segment(self, run_id: str) -> Path:
         return self.receipts / f"{run_id}.jsonl"
@@ -139,7 +176,12 @@ class Layout:
 
     def superseded_path(self, run_id: str, path: str) -> Path:
         """Where the older generation of `path` goes; the added suffix keeps it out of every glob."""
-        return self.superseded / run_id / f"{path}.superseded"
+        *folders, name = self._own_parts(path)
+        return self.superseded.joinpath(run_id, *folders, f"{name}.superseded")
 
     def report(self, run_id: str) -> Path:
         return self.runs / f"{run_id}.json"
+
+    def check(self, part: int, parts: int) -> Path:
+        """When the part-th of `parts` parts was last verified."""
+        return self.checks / f"{part}-of-{parts}.json"

@@ -7,7 +7,7 @@ short by a crash can only be a segment's last, and is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeAlias
@@ -113,7 +113,9 @@ class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     """How one data type of one experiment was last read as a whole, and whether that was proven complete.
 
     `way` is `experiment` (one list, split by room) or `room` (a list a room); `total` what the server says at
-    experiment scope. `why` tells, where `is_complete` is false, what is missing and why.
+    experiment scope, and `unaccounted` by how much that exceeds the rows that it gives. A page had `page_rows`.
+    `why` tells, where `is_complete` is false, what is missing and why. `whole_at` is when all of it was last
+    read and proven, `rooms_read_at` when settled rooms were read by themselves since then.
     """
 
     experiment: str
@@ -121,9 +123,13 @@ class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     way: str = "experiment"
     rows: int = 0
     total: int | None = None
+    unaccounted: int = 0
+    page_rows: int = 0
     is_complete: bool = True
     why: str = ""
     read_at: str = ""
+    whole_at: str = ""
+    rooms_read_at: dict[str, str] = {}
 
     @property
     def key(self) -> str:
@@ -185,8 +191,37 @@ class IntentReceipt(
         return f"intent {self.receipts[-1].key}"
 
 
+class ForgottenReceipt(
+    msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="forgotten"
+):
+    """That a person's data were removed, and are not to come back: who, told by a salted hash alone.
+
+    `rows`, `files` and `size_bytes` (of the files) count what was found, older generations included. Until
+    `finished_at` is set, some of it may still be there.
+    """
+
+    person: str
+    salt: str
+    began_at: str
+    finished_at: str = ""
+    rows: int = 0
+    files: int = 0
+    size_bytes: int = 0
+
+    @property
+    def key(self) -> str:
+        return f"forgotten {self.person}"
+
+
 Receipt: TypeAlias = (
-    ShardReceipt | FileReceipt | DocumentReceipt | ListReceipt | PendingReceipt | AbsenceReceipt | IntentReceipt
+    ShardReceipt
+    | FileReceipt
+    | DocumentReceipt
+    | ListReceipt
+    | PendingReceipt
+    | AbsenceReceipt
+    | IntentReceipt
+    | ForgottenReceipt
 )
 FileLike: TypeAlias = ShardReceipt | FileReceipt | DocumentReceipt
 
@@ -255,8 +290,18 @@ class Receipts:
 
     def merge(self) -> None:
         """Write all receipts that count into one segment, where there have come to be many."""
-        old = list(segments(self._layout))
-        if len(old) <= MOST_SEGMENTS:
+        if len(segments(self._layout)) > MOST_SEGMENTS:
+            self.rewrite(lambda receipt: receipt)
+
+    def rewrite(self, change: Callable[[Receipt], Receipt | None]) -> None:
+        """Write what `change` makes of each receipt that counts into one segment, and remove all others.
+
+        None: that receipt is to count no more. Left half-way, all older receipts may still count.
+        """
+        changed = [new for receipt in self if (new := change(receipt)) is not None]
+        self._by_key = {receipt.key: receipt for receipt in changed}
+        old = segments(self._layout)
+        if not old:
             return
         # Named after the newest, so that the segments of later runs still come after it.
         merged = old[-1].with_name(f"{old[-1].stem}-merged.jsonl")

@@ -8,9 +8,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from hsmirror.archive.checks import Coverage, coverage, read_checks
+from hsmirror.archive.forgotten import unfinished
 from hsmirror.archive.layout import document_path
 from hsmirror.archive.reader import Archive
-from hsmirror.archive.receipts import WHOLE, FileReceipt, ListReceipt, PendingReceipt, ShardReceipt
+from hsmirror.archive.receipts import WHOLE, FileReceipt, ListReceipt, PendingReceipt, ShardReceipt, instant
+from hsmirror.archive.runs import last_run, last_success_at
 
 
 class HeldType(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -24,6 +27,8 @@ class HeldType(msgspec.Struct, frozen=True, omit_defaults=True):
     is_complete: bool = True
     why: str = ""
     read_at: str = ""
+    was_read: bool = True
+    """False: the last run wanted it, and nothing of it was ever read."""
 
 
 class HeldExperiment(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,10 +43,12 @@ class HeldExperiment(msgspec.Struct, frozen=True, omit_defaults=True):
     """Recording files that were not final, and why."""
     failed: tuple[str, ...] = ()
     """Recording files that could not be fetched, and why."""
+    problem: str = ""
+    """Why the last run could not read the experiment at all, if so."""
 
     @property
     def is_complete(self) -> bool:
-        return not self.failed and all(kind.is_complete for kind in self.types)
+        return not self.problem and not self.failed and all(kind.is_complete for kind in self.types)
 
 
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +64,22 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True):
     is_complete: bool = True
     last_run: dict[str, Any] | None = None
     """The report of the last run that ended; None where there was none."""
+    last_success_at: str | None = None
+    """When the last run that was complete ended; None where none ever was."""
+    checked: Coverage | None = None
+    """What `verify` has seen of it; None where it was never run."""
+    unfinished_removals: int = 0
+    """People whose removal (`forget`) was begun and not finished: it is to be run again."""
+
+    def age_seconds(self, now: float) -> float | None:
+        """Since the last complete run ended, at `now` (epoch seconds); None where there was none.
+
+        Below 0 where this machine's clock is behind the one that the run was timed by.
+        """
+        try:
+            return now - instant(self.last_success_at).timestamp() if self.last_success_at else None
+        except ValueError:
+            return None
 
 
 def status(root: Path) -> StatusReport:
@@ -81,8 +104,9 @@ def status(root: Path) -> StatusReport:
         )
         for each in sorted(shards.keys() | lists.keys() | files.keys() | pending.keys())
     )
-    last_run = _last_run(archive)
-    ended_well = last_run is None or last_run.get("exit_status", 0) == 0
+    latest = last_run(archive.layout)
+    experiments = _with_unread(experiments, latest or {})
+    ended_well = latest is None or latest.get("exit_status", 0) == 0
     return StatusReport(
         archive=str(root),
         upstream=archive.marker.upstream,
@@ -92,7 +116,10 @@ def status(root: Path) -> StatusReport:
         files=sum(each.files for each in experiments),
         size_bytes=sum(receipt.size_bytes for receipt in archive.files()),
         is_complete=ended_well and all(each.is_complete for each in experiments),
-        last_run=last_run,
+        last_run=latest,
+        last_success_at=last_success_at(archive.layout),
+        checked=coverage(read_checks(archive.layout)),
+        unfinished_removals=len(unfinished(archive.receipts)),
     )
 
 
@@ -155,10 +182,48 @@ def _name(archive: Archive, experiment: str) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _last_run(archive: Archive) -> dict[str, Any] | None:
+class _WantedType(msgspec.Struct):
+    """What is read of a run's report about one type."""
+
+    data_type: str
+    is_complete: bool = True
+    why: str = ""
+
+
+class _WantedExperiment(msgspec.Struct):
+    id: str
+    name: str = ""
+    types: tuple[_WantedType, ...] = ()
+    problem: str = ""
+
+
+class _Wanted(msgspec.Struct):
+    experiments: tuple[_WantedExperiment, ...] = ()
+
+
+def _with_unread(held: tuple[HeldExperiment, ...], report: dict[str, Any]) -> tuple[HeldExperiment, ...]:
+    """With what the last run wanted and no run ever read: receipts know only of what was."""
     try:
-        latest = max(archive.layout.runs.glob("*.json"), default=None)
-        report = msgspec.json.decode(latest.read_bytes()) if latest is not None else None
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return report if isinstance(report, dict) else None
+        wanted = msgspec.convert(report, _Wanted).experiments
+    except msgspec.ValidationError:
+        return held
+    by_id = {each.id: each for each in held}
+    for experiment in wanted:
+        known = by_id.get(experiment.id) or HeldExperiment(experiment.id, name=experiment.name)
+        names = {kind.data_type for kind in known.types}
+        unread = [
+            HeldType(
+                kind.data_type,
+                is_complete=False,
+                why=f"never read: {kind.why or experiment.problem or 'the run ended before'}",
+                was_read=False,
+            )
+            for kind in experiment.types
+            if kind.data_type not in names and not kind.is_complete
+        ]
+        if unread or experiment.problem:
+            types = tuple(sorted((*known.types, *unread), key=lambda kind: kind.data_type))
+            by_id[experiment.id] = msgspec.structs.replace(
+                known, types=types, problem=experiment.problem or known.problem
+            )
+    return tuple(by_id[id_] for id_ in sorted(by_id))

@@ -66,6 +66,15 @@ COMMANDS: Final = (
         ("hsmirror status archive",),
     ),
     Command(
+        "hsmirror.cli.forget:forget",
+        "Remove a person's data for good: a withdrawn consent.",
+        "forget --participant ID [ARCHIVE] [OPTIONS]",
+        (
+            "hsmirror forget --participant user_xyz789 archive --dry-run",
+            "hsmirror forget --participant user_xyz789 archive",
+        ),
+    ),
+    Command(
         "hsmirror.cli.lab:lab",
         "Serve made-up data under the documented limits until Ctrl-C.",
         "lab [OPTIONS]",

@@ -77,7 +77,19 @@ class Behaviour:
     older: Annotated[bool, Parameter(help="None of the newer endpoints, rooms included.")] = False
 
 
-_DATA, _BEHAVIOUR = Data(), Behaviour()
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What goes wrong."""
+
+    fault: Annotated[
+        tuple[str, ...],
+        Parameter(help="NAME or NAME=RATE, a share of the answers: a fault that strikes. Repeatable; seeded."),
+    ] = ()
+    list_faults: Annotated[bool, Parameter(help="Only list the faults there are.")] = False
+
+
+_DATA, _BEHAVIOUR, _NO_TROUBLE = Data(), Behaviour(), Trouble()
 
 
 def lab(
@@ -85,10 +97,14 @@ def lab(
     port: Annotated[int, _SHOWN, Parameter(help="The API's port; 0: any that is free.")] = PORT,
     data: Data = _DATA,
     behaviour: Behaviour = _BEHAVIOUR,
+    trouble: Trouble = _NO_TROUBLE,
     invocation: Injected,
 ) -> int:
     """Serve made-up data under the documented limits until Ctrl-C."""
-    options = lab_options(data, behaviour)
+    if trouble.list_faults or "help" in trouble.fault:
+        _list_faults(invocation.output)
+        return 0
+    options = lab_options(data, behaviour, trouble)
     try:
         signals.run(lambda: _serve(options, port, invocation.output))
     except signals.Interruption:
@@ -96,9 +112,10 @@ def lab(
     return 0
 
 
-def lab_options(data: Data, behaviour: Behaviour) -> LabOptions:
+def lab_options(data: Data, behaviour: Behaviour, trouble: Trouble = _NO_TROUBLE) -> LabOptions:
     """The same for the server. Raises UsageError."""
     from hsmirror.lab.answers import AnswerOptions, EndpointOptions
+    from hsmirror.lab.faults import lab_faults
     from hsmirror.lab.limits import LimitOptions
     from hsmirror.lab.server import LabOptions
     from hsmirror.lab.shape import LabShape
@@ -134,7 +151,27 @@ def lab_options(data: Data, behaviour: Behaviour) -> LabOptions:
             experiments=newer,
             deployments=newer,
         ),
+        faults=lab_faults(trouble.fault, seed=data.seed),
     )
+
+
+def _list_faults(output: Output) -> None:
+    from hsmirror.cli.tables import compact_table
+    from hsmirror.lab.faults import FAULTS
+
+    if output.is_json:
+        output.document(
+            [
+                {"name": each.name, "does": each.does, "outcome": each.outcome.value, "rate": each.rate}
+                for each in FAULTS.values()
+            ]
+        )
+        return
+    rows = [
+        (each.name, each.does, each.outcome.value, "always" if each.rate is None else f"{each.rate:g}")
+        for each in FAULTS.values()
+    ]
+    output.result(compact_table(("fault", "what the server does", "a client", "rate"), rows))
 
 
 async def _serve(options: LabOptions, port: int, output: Output) -> None:

@@ -11,8 +11,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -20,9 +21,10 @@ from hsmirror import __version__
 from hsmirror.cli import signals
 from hsmirror.cli.commands import add_commands
 from hsmirror.cli.invocation import Invocation, Surroundings
+from hsmirror.cli.logs import Level
 from hsmirror.cli.output import Output
 from hsmirror.cli.program import Program, WholeProgram
-from hsmirror.cli.text import redacted
+from hsmirror.cli.text import exit_words, redacted
 from hsmirror.clock import SystemClock
 from hsmirror.errors import Exit, HsmirrorError
 
@@ -45,10 +47,12 @@ def main(argv: Sequence[str] | None = None, *, program: Program | None = None) -
     call = _Call(tokens, program or WholeProgram())
     with signals.interruptions():
         try:
-            with _logs(call.output):
-                return call.run()
+            with _logs(call):
+                status = call.run()
         except (Exception, KeyboardInterrupt, signals.Interruption) as error:  # noqa: BLE001 - the last resort
-            return _fail(error, call.output)
+            status = _fail(error, call.output)
+        call.output.event(_level(status), "end", f"ended: {exit_words(status)}", exit_status=status)
+        return status
 
 
 class _Call:
@@ -59,7 +63,11 @@ class _Call:
         self._program = program
         options = tokens[: tokens.index("--")] if "--" in tokens else tokens
         # A guess, for what goes wrong before the options are understood.
-        self.output = _output(is_json="--json" in options, verbosity=2 if "-vv" in options else 0)
+        self.output = _output(
+            is_json="--json" in options,
+            verbosity=2 if "-vv" in options else 0,
+            logs_json="--log-format=json" in options or ("--log-format", "json") in pairwise(options),
+        )
 
     def run(self) -> int:
         app = App(
@@ -108,8 +116,13 @@ class _Call:
             quiet: Annotated[
                 bool, Parameter(name=["--quiet", "-q"], group=_GLOBAL, help="Say nothing but errors.")
             ] = False,
+            log_format: Annotated[
+                Literal["text", "json"],
+                Parameter(group=_GLOBAL, help="json: stderr is one JSON object a line, without bars."),
+            ] = "text",
         ) -> int:
-            self.output = _output(is_json=json, verbosity=-1 if quiet and not verbose else verbose)
+            verbosity = -1 if quiet and not verbose else verbose
+            self.output = _output(is_json=json, verbosity=verbosity, logs_json=log_format == "json")
             if not tokens:
                 app.meta(["--help"])
                 return Exit.USAGE
@@ -121,8 +134,10 @@ class _Call:
         return launch
 
 
-def _output(*, is_json: bool, verbosity: int) -> Output:
-    return Output(stdout=sys.stdout, stderr=sys.stderr, is_json=is_json, verbosity=verbosity)
+def _output(*, is_json: bool, verbosity: int, logs_json: bool) -> Output:
+    return Output(
+        stdout=sys.stdout, stderr=sys.stderr, is_json=is_json, verbosity=verbosity, logs_json=logs_json
+    )
 
 
 def _surroundings(program: Program) -> Surroundings:
@@ -138,7 +153,7 @@ def _fail(error: BaseException, output: Output) -> int:
     message, status = _verdict(error)
     if output.verbosity > 1 and not isinstance(error, CycloptsError):
         output.trace(redacted("".join(traceback.format_exception(error))))
-    output.error(message)
+    output.error(message, exit_status=int(status))
     if output.is_json and not output.has_document:
         output.document({"exit_status": int(status), "error": redacted(message)})
     return int(status)
@@ -187,23 +202,32 @@ def _place(error: BaseException) -> str:
     return f"{type(error).__name__} in {'/'.join(parts[start:])}, line {ours[-1].lineno}"
 
 
-class _Redacting(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return redacted(super().format(record))
+def _level(status: int) -> Level:
+    return Level.INFO if status == Exit.COMPLETE else Level.ERROR
+
+
+class _Shown(logging.Handler):
+    """Shows what libraries log, without an address's signature in it, on whatever the call's output is."""
+
+    def __init__(self, call: _Call) -> None:
+        super().__init__()
+        self._call = call
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._call.output.trace(redacted(f"{record.name}: {self.format(record)}"), "library")
 
 
 @contextmanager
-def _logs(output: Output) -> Iterator[None]:
-    """What libraries log is shown with `-vv` alone, and never with an address's signature in it."""
+def _logs(call: _Call) -> Iterator[None]:
+    """What libraries log is shown with `-vv` alone."""
     root = logging.getLogger()
     if not root.handlers:
         # Stays: Python shows what nobody handles, and some of it comes while the interpreter ends.
         root.addHandler(logging.NullHandler())
-    if output.verbosity < 2:
+    if call.output.verbosity < 2:
         yield
         return
-    handler = logging.StreamHandler(output.console.file)
-    handler.setFormatter(_Redacting("%(name)s: %(message)s"))
+    handler = _Shown(call)
     root.addHandler(handler)
     try:
         yield

@@ -47,7 +47,12 @@ class Program(Protocol):
         """
 
     async def plan(
-        self, settings: Settings, key: Secret, experiments: Sequence[ExperimentSettings]
+        self,
+        settings: Settings,
+        key: Secret,
+        experiments: Sequence[ExperimentSettings],
+        *,
+        full: bool = False,
     ) -> PlanReport:
         """What `sync` would fetch."""
 
@@ -115,11 +120,16 @@ class WholeProgram:
         )
 
     async def plan(
-        self, settings: Settings, key: Secret, experiments: Sequence[ExperimentSettings]
+        self,
+        settings: Settings,
+        key: Secret,
+        experiments: Sequence[ExperimentSettings],
+        *,
+        full: bool = False,
     ) -> PlanReport:
         from hsmirror.mirror import planning
 
-        return await planning.plan(settings, key, experiments)
+        return await planning.plan(settings, key, experiments, is_full=full)
 
     async def diagnose(self, settings: Settings, key: Secret | None) -> tuple[Finding, ...]:
         from hsmirror.mirror import doctor
@@ -134,23 +144,11 @@ class WholeProgram:
         on_progress: Callable[[int, int], None] | None = None,
     ) -> VerifyReport:
         from hsmirror.archive import checks, verify
-        from hsmirror.archive.layout import Layout
-        from hsmirror.clock import SystemClock, iso_utc
+        from hsmirror.clock import SystemClock
 
-        began_at = iso_utc(SystemClock().epoch())
+        began_at = SystemClock().epoch()
         report = verify.verify(root, sample=sample, on_progress=on_progress)
-        part, parts = sample or (1, 1)
-        checks.remember(
-            Layout(root),
-            checks.Check(
-                part=part,
-                parts=parts,
-                checked_at=began_at,
-                checked_files=report.checked_files,
-                checked_bytes=report.checked_bytes,
-                broken_files=len(report.missing) + len(report.damaged) + len(report.unreadable),
-            ),
-        )
+        checks.remember_report(root, report, len(report.broken_paths), began_at)
         return report
 
     async def repair(
@@ -165,16 +163,20 @@ class WholeProgram:
     ) -> VerifyReport:
         from anyio import to_thread
 
-        from hsmirror.archive import verify
+        from hsmirror.archive import checks, verify
         from hsmirror.archive.reader import Archive
+        from hsmirror.clock import SystemClock
         from hsmirror.mirror import repair
         from hsmirror.mirror.run import RunOptions
 
+        began_at = SystemClock().epoch()
         root, paths = settings.archive.path, broken.broken_paths
         archive = await to_thread.run_sync(Archive.open, root)
         options = RunOptions(longest_wait_seconds=longest_wait_seconds, stopped_with=stopped_with)
         await repair.repair(settings, key, archive.receipts, paths, options=options, on_start=on_start)
-        return await to_thread.run_sync(lambda: verify.verify(root, only=paths))
+        left = await to_thread.run_sync(lambda: verify.verify(root, only=paths))
+        checks.remember_report(root, broken, len(left.broken_paths), began_at)
+        return left
 
     def status(self, root: Path) -> StatusReport:
         from hsmirror.archive import status

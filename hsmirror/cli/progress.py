@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hsmirror.cli.output import Output
+from hsmirror.cli.run_log import log_progress
 from hsmirror.cli.text import counted, duration, number, size
 from hsmirror.mirror.report import RunStatistics
 
@@ -116,7 +117,11 @@ def _lines(output: Output, interval_seconds: float) -> Iterator[Callable[[View],
 
     def tell(view: View) -> None:
         while not ended.wait(interval_seconds):
-            output.say(line(view.statistics()))
+            now = view.statistics()
+            if output.log is not None:
+                log_progress(output, now, line(now))
+            else:
+                output.say(line(now))
 
     threads: list[threading.Thread] = []
 

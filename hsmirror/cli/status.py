@@ -8,28 +8,74 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hsmirror.cli.invocation import Injected
-from hsmirror.cli.output import Output
-from hsmirror.cli.text import age, counted, number, printable, size
+from hsmirror.cli.output import Output, plain
+from hsmirror.cli.text import (
+    age,
+    counted,
+    duration,
+    exit_words,
+    number,
+    printable,
+    size,
+    unfinished_removals,
+)
+from hsmirror.errors import Exit, UsageError
 
 if TYPE_CHECKING:
+    from hsmirror.archive.checks import Coverage
     from hsmirror.archive.status import HeldExperiment, StatusReport
 
 _MOST_FILES = 10
+_MOST_PROBLEMS = 5
+_CLOCK_ERROR_SECONDS = 3600.0
 
 
 def status(
     archive: Annotated[Path | None, Parameter(help="The archive's folder; else the configuration's.")] = None,
     /,
     *,
+    fail_if_older_than: Annotated[
+        str | None, Parameter(help="End with 3 unless a complete run ended within this time: 36h, 2d.")
+    ] = None,
     invocation: Injected,
 ) -> int:
     """Show what is held, how fresh, what is missing and why."""
+    longest_seconds = None if fail_if_older_than is None else _seconds(fail_if_older_than)
     report = invocation.program.status(invocation.archive(archive))
-    if invocation.output.is_json:
-        invocation.output.document(report)
-    else:
-        _show(report, invocation.output, now=invocation.clock.epoch())
-    return 0
+    output, now = invocation.output, invocation.clock.epoch()
+    age_seconds = report.age_seconds(now)
+    complaint = None
+    if longest_seconds is not None:
+        complaint = _complaint(age_seconds, longest_seconds, str(fail_if_older_than))
+    status = Exit.INCOMPLETE if complaint else Exit.COMPLETE
+    if output.is_json:
+        output.document(plain(report) | {"age_seconds": age_seconds, "exit_status": int(status)})
+    elif output.verbosity >= 0:
+        _show(report, output, now=now)
+    if complaint:
+        output.error(f"{report.archive}: {complaint}", "too_old", age_seconds=age_seconds)
+    return status
+
+
+def _seconds(text: str) -> float:
+    from hsmirror.settings.quantities import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise UsageError(f"--fail-if-older-than {text}: give a duration such as 36h, 2d or 1h30m") from None
+
+
+def _complaint(age_seconds: float | None, longest_seconds: float, longest: str) -> str | None:
+    """Why the archive is not fresh enough; None where it is."""
+    if age_seconds is None:
+        return f"no run was ever complete here, and one was expected within {longest}: see the last run above"
+    if age_seconds < -_CLOCK_ERROR_SECONDS:
+        ahead = duration(-age_seconds)
+        return f"the last complete run ended {ahead} from now, so its age is not known: check the clock"
+    if age_seconds > longest_seconds:
+        return f"the last complete run ended {duration(age_seconds)} ago, longer than {longest}"
+    return None
 
 
 def _show(report: StatusReport, output: Output, *, now: float) -> None:
@@ -39,8 +85,13 @@ def _show(report: StatusReport, output: Output, *, now: float) -> None:
         Text.assemble(
             (printable(report.archive), "bold"), f" of {printable(report.upstream)}", overflow="fold"
         ),
-        _last_run(report, now),
+        Text(_last_run(report, now), overflow="fold"),
     )
+    for line in _last_problems(report):
+        output.result(Text(f"  {line}", overflow="fold"))
+    output.result(Text(_checked(report.checked, now), overflow="fold"))
+    if report.unfinished_removals:
+        output.result(Text(unfinished_removals(report.unfinished_removals), style="yellow", overflow="fold"))
     for experiment in report.experiments:
         _show_experiment(experiment, output, now)
     output.result(
@@ -56,8 +107,52 @@ def _last_run(report: StatusReport, now: float) -> str:
     if not report.last_run:
         return "no run has ended here yet"
     when = age(str(report.last_run.get("ended_at", "")), now)
-    ended = int(report.last_run.get("exit_status", 0))
-    return f"last run {when}, {'complete' if ended == 0 else f'not complete (exit status {ended})'}"
+    ended = _last_status(report)
+    if ended == Exit.COMPLETE:
+        return f"last run {when}, complete"
+    success = f"the last complete one {age(report.last_success_at, now)}" if report.last_success_at else ""
+    return f"last run {when}, {exit_words(ended)} (exit status {ended}); {success or 'none was complete yet'}"
+
+
+def _last_status(report: StatusReport) -> int:
+    ended = (report.last_run or {}).get("exit_status", 0)
+    return ended if isinstance(ended, int) else int(Exit.BUG)
+
+
+def _last_problems(report: StatusReport) -> list[str]:
+    """Why the last run was not complete, as far as its report says."""
+    import msgspec
+
+    from hsmirror.cli.summary import problem_line
+    from hsmirror.mirror.report import Problem
+
+    if report.last_run is None or _last_status(report) == Exit.COMPLETE:
+        return []
+    try:
+        problems = msgspec.convert(report.last_run.get("problems", []), list[Problem])
+    except msgspec.ValidationError:
+        return []
+    lines = [printable(problem_line(problem)) for problem in problems[:_MOST_PROBLEMS]]
+    if len(problems) > _MOST_PROBLEMS:
+        lines.append(f"{counted(len(problems) - _MOST_PROBLEMS, 'further problem')}: --json has them all")
+    return lines
+
+
+def _checked(checked: Coverage | None, now: float) -> str:
+    if checked is None:
+        return "never verified: see hsmirror verify"
+    last = age(checked.last_checked_at, now)
+    if checked.broken_files:
+        return (
+            f"last verified {last}: {counted(checked.broken_files, 'broken file')}; hsmirror verify names them"
+        )
+    if checked.checked_since is None:
+        parts = f"{checked.checked_parts} of {checked.parts} parts"
+        return f"last verified {last}: {parts} sound, {checked.oldest_part} never looked at"
+    if checked.checked_parts == 1:
+        return f"last verified {last}: all of it, sound"
+    since = age(checked.checked_since, now)
+    return f"last verified {last}: all of it sound, the oldest part ({checked.oldest_part}) {since}"
 
 
 def _show_experiment(experiment: HeldExperiment, output: Output, now: float) -> None:
@@ -67,6 +162,8 @@ def _show_experiment(experiment: HeldExperiment, output: Output, now: float) -> 
 
     name = f"  {printable(experiment.name)}" if experiment.name else ""
     output.result(Text.assemble((printable(experiment.id), "bold"), name, overflow="fold"))
+    if experiment.problem:
+        output.result(Text.assemble("  ", output.mark(False), f" {printable(experiment.problem)}"))
     rows: list[tuple[str | Text, ...]] = [
         (
             output.mark(kind.is_complete),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from rich.console import RenderableType
@@ -122,7 +123,11 @@ def _show_problems(report: RunReport, output: Output) -> None:
 
 def problem_line(problem: Problem) -> str:
     """`exp_1, room room_2, events: what happened, and what to do`."""
-    where = [problem.experiment, f"room {problem.room}" if problem.room else "", problem.data_type]
+    names_room = (
+        re.search(rf"\broom {re.escape(problem.room)}(?![\w-])", problem.what) if problem.room else None
+    )
+    room = f"room {problem.room}" if problem.room and not names_room else ""
+    where = [problem.experiment, room, problem.data_type]
     place = ", ".join(part for part in where if part)
     return f"{place}: {problem.what}" if place else problem.what
 

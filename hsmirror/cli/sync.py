@@ -56,7 +56,7 @@ def sync(
     """Bring the archive up to date."""
     settings = invocation.settings({"archive.path": archive, "monitor.metrics_file": metrics_file})
     if dry_run:
-        return _plan(invocation, _job(invocation, settings, experiments, narrowing))
+        return _plan(invocation, _job(invocation, settings, experiments, narrowing), full=full)
     from hsmirror.mirror.monitor import Monitor
 
     output, stopped_with = invocation.output, list[Exit]()
@@ -122,7 +122,7 @@ def plan(
 ) -> int:
     """Say what a run would fetch, in how many requests and how long; touch nothing."""
     settings = invocation.settings({"archive.path": archive})
-    return _plan(invocation, _job(invocation, settings, experiments, narrowing))
+    return _plan(invocation, _job(invocation, settings, experiments, narrowing), full=False)
 
 
 def _job(invocation: Invocation, settings: Settings, ids: tuple[str, ...], narrowing: Narrowing) -> _Job:
@@ -130,10 +130,10 @@ def _job(invocation: Invocation, settings: Settings, ids: tuple[str, ...], narro
     return _Job(settings, invocation.key(settings), chosen)
 
 
-def _plan(invocation: Invocation, job: _Job) -> int:
+def _plan(invocation: Invocation, job: _Job, *, full: bool) -> int:
     from hsmirror.cli import planned
 
-    report = signals.run(lambda: invocation.program.plan(job.settings, job.key, job.experiments))
+    report = signals.run(lambda: invocation.program.plan(job.settings, job.key, job.experiments, full=full))
     if invocation.output.is_json:
         invocation.output.document(report)
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from hsmirror.errors import Exit
+
 _SIZES = ("bytes", "kB", "MB", "GB", "TB")
 _KEY = re.compile(r"hst_(?:live|test)_\w+")
 _QUERY = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>]+")
@@ -35,6 +37,12 @@ def counted(value: int, noun: str) -> str:
     return f"{value:,} {noun}{'' if value == 1 else 's'}"
 
 
+def unfinished_removals(people: int) -> str:
+    """What `status` and `verify` say of a `forget` that did not come to its end."""
+    who = "1 person" if people == 1 else f"{people:,} people"
+    return f"the removal of {who} is not finished: run hsmirror forget again, with the same --participant"
+
+
 def size(size_bytes: float) -> str:
     """Decimal, as disks and networks are sold: `812 bytes`, `4.2 MB`, `1.07 TB`."""
     amount, unit = float(size_bytes), 0
@@ -59,6 +67,12 @@ def duration(seconds: float) -> str:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     hours = minutes // 60
     return f"{hours // 24} d {hours % 24} h"
+
+
+def exit_words(status: int) -> str:
+    """What an exit status stands for: `incomplete`, `key refused`."""
+    names = {int(each): each.name.lower().replace("_", " ") for each in Exit}
+    return names.get(status, f"status {status}")
 
 
 def age(iso: str, now: float) -> str:

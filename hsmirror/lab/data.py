@@ -6,7 +6,7 @@ is kept up to a limit, so that thousands of rooms start at once and cost little 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from hsmirror.errors import UsageError
+from hsmirror.lab.alteration import Alteration
 from hsmirror.lab.catalogue import (
     Catalogue,
     config_row,
@@ -61,8 +62,9 @@ class LedgerFile:
 class MadeUpSource:
     """A `Source` of made-up data, with a ledger of all of it and ways to change it.
 
-    `files_dir` is this source's alone: recordings are written there when first asked for. Up to
-    `kept_bytes` of rows are kept once made; lists larger than that are made anew for every page.
+    `alterations` change rows as they are made. `files_dir` is this source's alone: recordings are written
+    there when first asked for. Up to `kept_bytes` of rows are kept once made; lists larger than that are
+    made anew for every page.
 
     The first page in order of onset, or of a category or person, makes every row of its list once: about
     ten seconds a million rows.
@@ -70,11 +72,20 @@ class MadeUpSource:
     Raises UsageError where the shape's recordings cannot be made.
     """
 
-    def __init__(self, shape: LabShape, files_dir: Path, *, kept_bytes: int = 512 << 20) -> None:
+    def __init__(
+        self,
+        shape: LabShape,
+        files_dir: Path,
+        *,
+        kept_bytes: int = 512 << 20,
+        alterations: Sequence[Alteration] = (),
+    ) -> None:
         self.shape = shape
+        self.on_change: list[Callable[[], None]] = []
+        """Called after every change of rows, rooms and files."""
         self._files = RecordingFiles(shape, files_dir)
         self._catalogue = Catalogue(shape)
-        self._rows = RoomRows(shape, self._files)
+        self._rows = RoomRows(shape, self._files, alterations)
         self._lists = Lists(self._rows, kept_bytes)
 
     # --- what the API asks ----------------------------------------------------------------------
@@ -208,18 +219,39 @@ class MadeUpSource:
         agent runs, of which there are as many as there are.
         """
         self._rows.add(self._room(experiment_id, room_id), data_type, count)
-        self._lists.forget()
+        self._changed()
 
     def delete_rows(self, experiment_id: str, room_id: str, data_type: str, count: int) -> None:
         """Takes away the first `count` rows of a room, as they were made. Raises as `add_rows` does."""
         self._rows.delete(self._room(experiment_id, room_id), data_type, count)
-        self._lists.forget()
+        self._changed()
+
+    def edit_rows(self, experiment_id: str, room_id: str, data_type: str, count: int) -> None:
+        """The first `count` rows of a room get another content under the same id. Raises as `add_rows` does."""
+        self._rows.edit(self._room(experiment_id, room_id), data_type, count)
+        self._changed()
+
+    def row_count(self, experiment_id: str, room_id: str, data_type: str) -> int:
+        """How many rows a room has now. Raises UsageError for an unknown experiment or room."""
+        return self._rows.count(self._room(experiment_id, room_id), data_type)
 
     def add_room(self, experiment_id: str) -> str:
         """One room more, after all others; its id. Raises UsageError for an unknown experiment."""
         room = self._catalogue.add_room(self._experiment(experiment_id))
-        self._lists.forget()
+        self._changed()
         return room.id
+
+    def revise_recording(self, room_id: str, recording_id: str) -> None:
+        """Other bytes of the same size take the place of a recording's file, if there is such a recording."""
+        room = self._catalogue.room(room_id)
+        if room is not None and self._recording(room, recording_id) is not None:
+            self._files.revise(recording_id)
+            self._changed()
+
+    def _changed(self) -> None:
+        self._lists.forget()
+        for hear in self.on_change:
+            hear()
 
     # --- inside ---------------------------------------------------------------------------------
     def _rooms_asked_for(self, query: Query) -> tuple[RoomPlan, ...] | None:

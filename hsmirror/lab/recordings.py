@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ class RecordingFiles:
         self._shape = shape
         self._folder = folder
         self._made: dict[str, MadeFile] = {}
+        self._revisions: Counter[str] = Counter()
         self._making = Lock()
         try:
             # Files of one kind and length are of one size, so that rows can tell sizes before files are made.
@@ -106,13 +108,21 @@ class RecordingFiles:
                 self._made[plan.id] = self._make(plan)
             return self._made[plan.id]
 
+    def revise(self, recording_id: str) -> None:
+        """Other bytes of the same size take the place of a recording's file, as a new version of it."""
+        with self._making:
+            self._revisions[recording_id] += 1
+            self._made.pop(recording_id, None)
+
     def _make(self, plan: RecordingPlan) -> MadeFile:
+        revision = self._revisions[plan.id]
         md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
         crc32c = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # the package has no types
-        path = self._folder / plan.file_name
+        # What is being sent of an older version goes on from a file of its own.
+        path = self._folder / (f"{revision}-{plan.file_name}" if revision else plan.file_name)
         pieces = recording_pieces(
             plan.kind,
-            seed=f"{self._shape.seed}/{plan.id}",
+            seed=f"{self._shape.seed}/{plan.id}" + (f"/{revision}" if revision else ""),
             seconds=self._shape.recording_seconds,
             size_bytes=plan.size_bytes,
         )
@@ -137,6 +147,7 @@ class RecordingFiles:
             media_type=f"{plan.kind}/{_SUFFIXES[plan.kind]}",
             md5_base64=base64.b64encode(md5.digest()).decode(),
             crc32c_base64=base64.b64encode(crc32c_digest).decode(),
+            generation=1 + revision,
         )
         return MadeFile(served, sha256.hexdigest())
 

@@ -6,10 +6,12 @@ deleted since the start is remembered as numbers, and rows are made anew wheneve
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from random import Random
 
 from hsmirror.errors import UsageError
+from hsmirror.lab.alteration import Alteration
 from hsmirror.lab.documented_rows import DOCUMENTED_MAKERS
 from hsmirror.lab.newer_rows import NEWER_MAKERS, tagged_run_row
 from hsmirror.lab.plans import RoomPlan
@@ -22,6 +24,9 @@ DATA_TYPES = frozenset(_MAKERS) | {"recordings"}
 """What has rows in rooms."""
 
 _FIXED = frozenset({"rooms", "participants", "agent-runs"})
+CHANGEABLE = DATA_TYPES - _FIXED
+"""What rows can be added to and taken from: of the others there are as many as there are."""
+
 _PER_EVENT = {
     "events": (1, 1),
     "chat": (1, 6),
@@ -59,24 +64,44 @@ def row_count(shape: LabShape, room: RoomPlan, data_type: str) -> int:
 class RoomRows:
     """Makes the rows of any room, in the order of their numbers, as often as asked and always the same."""
 
-    def __init__(self, shape: LabShape, files: RecordingFiles) -> None:
+    def __init__(self, shape: LabShape, files: RecordingFiles, alterations: Sequence[Alteration] = ()) -> None:
         self._shape = shape
         self._files = files
+        self._alterations = tuple(alterations)
+        self._edits: dict[tuple[str, str], list[range]] = {}
         self._added: dict[tuple[str, str], list[int]] = {}
         self._deleted: dict[tuple[str, str], int] = {}
 
     def count(self, room: RoomPlan, data_type: str) -> int:
         """How many rows there are now."""
+        if self._alterations:
+            return sum(1 for _ in self.rows(room, data_type))
+        return self._made_count(room, data_type)
+
+    def _made_count(self, room: RoomPlan, data_type: str) -> int:
         key = (room.id, data_type)
         added = sum(self._added.get(key, ()))
         return row_count(self._shape, room, data_type) + added - self._deleted.get(key, 0)
 
     def rows(self, room: RoomPlan, data_type: str) -> Iterator[Row]:
         """The rows there are now, those of the room itself first, then what was added."""
+        if not self._alterations:
+            yield from self._made(room, data_type)
+            return
+        rows: Sequence[Row] = list(self._made(room, data_type))
+        for alter in self._alterations:
+            rows = alter(room, data_type, rows)
+        yield from rows
+
+    def _made(self, room: RoomPlan, data_type: str) -> Iterator[Row]:
         skipped = self._deleted.get((room.id, data_type), 0)
+        edits = self._edits.get((room.id, data_type), [])
         for number, row in enumerate(self._all(room, data_type)):
             if number >= skipped:
-                yield row
+                revision = sum(number in edited for edited in edits)
+                yield (
+                    row if not revision else replace(row, text=b'%s,"revision":%d}' % (row.text[:-1], revision))
+                )
 
     def run_row(self, room: RoomPlan) -> Row | None:
         """The manifest that a room's agent decisions end with; None where there was no agent."""
@@ -86,7 +111,9 @@ class RoomRows:
     def recordings(self, room: RoomPlan) -> list[RecordingPlan]:
         """What the room's recording rows are made from, in their order."""
         first = self._deleted.get((room.id, "recordings"), 0)
-        return [self._files.plan(room, first + number) for number in range(self.count(room, "recordings"))]
+        return [
+            self._files.plan(room, first + number) for number in range(self._made_count(room, "recordings"))
+        ]
 
     def add(self, room: RoomPlan, data_type: str, count: int) -> None:
         """`count` rows more, their times among those that are there. Raises UsageError for a fixed type."""
@@ -97,7 +124,13 @@ class RoomRows:
         """Takes away the first `count` rows, or all if there are fewer. Raises UsageError for a fixed type."""
         self._refuse_fixed(data_type)
         key = (room.id, data_type)
-        self._deleted[key] = self._deleted.get(key, 0) + min(count, self.count(room, data_type))
+        self._deleted[key] = self._deleted.get(key, 0) + min(count, self._made_count(room, data_type))
+
+    def edit(self, room: RoomPlan, data_type: str, count: int) -> None:
+        """The first `count` rows say from now on that they were revised. Raises UsageError for a fixed type."""
+        self._refuse_fixed(data_type)
+        first = self._deleted.get((room.id, data_type), 0)
+        self._edits.setdefault((room.id, data_type), []).append(range(first, first + count))
 
     def _all(self, room: RoomPlan, data_type: str) -> Iterator[Row]:
         if data_type == "recordings":
@@ -118,5 +151,5 @@ class RoomRows:
     @staticmethod
     def _refuse_fixed(data_type: str) -> None:
         if data_type in _FIXED or data_type not in DATA_TYPES:
-            known = ", ".join(sorted(DATA_TYPES - _FIXED))
+            known = ", ".join(sorted(CHANGEABLE))
             raise UsageError(f"the lab cannot add or delete rows of {data_type!r}: it can of {known}")

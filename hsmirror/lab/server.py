@@ -16,6 +16,7 @@ from aiohttp.typedefs import Middleware
 from hsmirror.clock import Clock, SystemClock
 from hsmirror.lab.answers import AnswerOptions, EndpointOptions, late, without
 from hsmirror.lab.data import LabShape, MadeUpSource
+from hsmirror.lab.faults.hooks import SURROUNDINGS, LabFaults, Surroundings
 from hsmirror.lab.journal import Journal, LabStatistics, LoggedRequest
 from hsmirror.lab.keys import LabKey, key_required, scopes_required
 from hsmirror.lab.limits import LimitOptions, RequestLimits, limited
@@ -25,17 +26,11 @@ from hsmirror.serve.app import api_application
 from hsmirror.serve.endpoints import BASE_PATH
 from hsmirror.serve.source import Source
 
+__all__ = ["Lab", "LabFaults", "LabOptions", "lab_over", "running_lab"]
+
 SourceT = TypeVar("SourceT", bound=Source)
 
 _SHUTDOWN_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class LabFaults:
-    """Middlewares that make things go wrong, innermost before the answer, on the one site or the other."""
-
-    api: tuple[Middleware, ...] = ()
-    storage: tuple[Middleware, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +82,8 @@ async def running_lab(
     clock: Clock | None = None,
 ) -> AsyncIterator[Lab[MadeUpSource]]:
     """Serves made-up data until left; port 0: any free one. Recordings are made in `files_dir` as needed."""
-    source = MadeUpSource(options.shape, files_dir)
+    options = options.faults.adjusted(options)
+    source = MadeUpSource(options.shape, files_dir, alterations=options.faults.alterations)
     async with lab_over(source, options, host=host, port=port, storage_port=storage_port, clock=clock) as lab:
         yield lab
 
@@ -102,8 +98,8 @@ async def lab_over(
     storage_port: int = 0,
     clock: Clock | None = None,
 ) -> AsyncIterator[Lab[SourceT]]:
-    """The same over any source; `options.shape` then means nothing."""
-    moments = clock or SystemClock()
+    """The same over any source; `options.shape` then means nothing, and no fault adjusts options or rows."""
+    moments = _ahead(clock or SystemClock(), options.faults.clock_ahead_seconds)
     journal = Journal(options.keys, moments)
     signer = AddressSigner(secrets.token_bytes(32), options.storage.dialect)
     storage = storage_application(
@@ -115,6 +111,8 @@ async def lab_over(
         middlewares=(journal.writes_down("storage"), *options.faults.storage),
     )
     storage.on_response_prepare.append(journal.note_beginning)
+    made_up = source if isinstance(source, MadeUpSource) else None
+    storage[SURROUNDINGS] = Surroundings(made_up, "", options.answers.page_cap, moments)
     async with AsyncExitStack() as stack:
         storage_url = await stack.enter_async_context(_site(storage, host, storage_port, moments))
         api = api_application(
@@ -124,6 +122,7 @@ async def lab_over(
             clock=moments,
             middlewares=_api_middlewares(options, journal, moments),
         )
+        api[SURROUNDINGS] = Surroundings(made_up, storage_url, options.answers.page_cap, moments)
         api_url = await stack.enter_async_context(_site(api, host, port, moments))
         yield Lab(api_url + BASE_PATH, storage_url, source, options, journal)
 
@@ -154,6 +153,24 @@ async def _site(app: web.Application, host: str, port: int, clock: Clock) -> Asy
         yield f"http://{f'[{host}]' if ':' in host else host}:{bound_port}"
     finally:
         await runner.cleanup()
+
+
+@dataclass(frozen=True, slots=True)
+class _ClockAhead:
+    """Another clock, and so many seconds."""
+
+    clock: Clock
+    seconds: float
+
+    def monotonic(self) -> float:
+        return self.clock.monotonic()
+
+    def epoch(self) -> float:
+        return self.clock.epoch() + self.seconds
+
+
+def _ahead(clock: Clock, seconds: float) -> Clock:
+    return _ClockAhead(clock, seconds) if seconds else clock
 
 
 def _dated_by(clock: Clock) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:

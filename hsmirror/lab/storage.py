@@ -6,6 +6,7 @@ entity tags and ranges.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,10 @@ from aiohttp.typedefs import Middleware
 
 from hsmirror.clock import Clock, iso_utc
 from hsmirror.errors import UsageError
+from hsmirror.lab.faults.hooks import AT_ONCE
 from hsmirror.lab.signing import LONGEST_LIFE_SECONDS, AddressSigner, Dialect, Verdict
-from hsmirror.serve.files import Sending, file_answer
+from hsmirror.serve.files import Sending, entity_tag, file_answer
+from hsmirror.serve.ranges import selection
 from hsmirror.serve.recordings import RecordingRef
 from hsmirror.serve.source import RecordingFile, Source
 
@@ -115,7 +118,8 @@ class _StorageHandlers:
         file = await self.source.recording_file(request.match_info["room"], recording_id)
         if file is None:
             return _xml(404, "NoSuchKey", "The specified key does not exist.")
-        answer = await file_answer(request, file, headers=self._object_headers(file), sending=self.sending)
+        send = _file_at_once if request.get(AT_ONCE, False) else file_answer
+        answer = await send(request, file, headers=self._object_headers(file), sending=self.sending)
         if answer.status == 412:
             return _xml(412, "PreconditionFailed", "At least one of the pre-conditions did not hold.")
         return answer
@@ -145,6 +149,22 @@ class _StorageHandlers:
             return _xml(403, "AccessDenied", "Request has expired", times)
         details = f"The provided token has expired. Request signature expired at: {expired_at}"
         return _xml(400, "ExpiredToken", "Invalid argument.", {"Details": details})
+
+
+async def _file_at_once(
+    request: web.Request, file: RecordingFile, *, headers: Mapping[str, str], sending: Sending
+) -> web.Response:
+    """As `file_answer`, but as one body, which what stands around can change before it is sent."""
+    etag = entity_tag(file)
+    chosen = selection(request.headers, size_bytes=file.size_bytes, etag=etag)
+    if chosen.status in {412, 416}:
+        return web.Response(status=chosen.status, headers={"Content-Range": f"bytes */{file.size_bytes}"})
+    body = await asyncio.to_thread(file.path.read_bytes)
+    sending.on_sent(chosen.length_bytes)
+    named = {"Content-Type": file.media_type, "ETag": etag, **headers}
+    if chosen.status == 206:
+        named["Content-Range"] = f"bytes {chosen.first}-{chosen.stop - 1}/{file.size_bytes}"
+    return web.Response(status=chosen.status, headers=named, body=body[chosen.first : chosen.stop])
 
 
 def _xml(status: int, code: str, message: str, more: Mapping[str, str] | None = None) -> web.Response:

@@ -20,6 +20,8 @@ import anyio.to_thread
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import FileLike, IntentReceipt, Receipt, Receipts, ShardReceipt
+from hsmirror.errors import StorageError
+from hsmirror.mirror.files import settle_partial_files
 
 _SYNCS_AT_ONCE = 8
 """Syncs of small files wait for the same journal commit when they are asked for together."""
@@ -115,7 +117,11 @@ class Committer:
         retired = [receipt for commit in group for receipt in commit.retired]
         with durable.disk_errors(f"commit to {self._layout.root}"):
             self._sync([placement.staged for placement in placements])
-            self._receipts.append([intent for commit in group if (intent := self._intent(commit))])
+            if intents := [intent for commit in group if (intent := self._intent(commit))]:
+                # An intent promises that what it names is still there after a power loss.
+                for folder in dict.fromkeys(placement.staged.parent for placement in placements):
+                    durable.sync_folder(folder)
+                self._receipts.append(intents)
             moves = [self._move(placement) for placement in placements]
             durable.publish(self._layout.root, moves, self._modes)
             for receipt in retired:
@@ -139,10 +145,10 @@ class Committer:
     def _sync(self, paths: Sequence[Path]) -> None:
         if len(paths) < 2:
             for path in paths:
-                durable.sync_file(path)
+                durable.sync_staged(path)
             return
         with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
-            list(pool.map(durable.sync_file, paths))
+            list(pool.map(durable.sync_staged, paths))
 
     def _move(self, placement: Placement) -> durable.Move:
         path = placement.receipt.path
@@ -153,42 +159,89 @@ class Committer:
         )
 
 
-def recover(layout: Layout, receipts: Receipts, modes: durable.Modes, run_id: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What became of what a run that died has left: paths that are now receipted, and what to tell."""
+
+    finished: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def recover(layout: Layout, receipts: Receipts, modes: durable.Modes, run_id: str, *, now: float) -> Recovery:
     """Finish what a run that died has left: its intents carried out, its staging cleared.
 
     All files of an intent were synced before it was written, so that each is either in its place already or
-    still in staging. Gives the paths that are now receipted.
+    still in staging. `now` is the time in seconds since the epoch: parts of files that are old are cleared.
+
+    Raises:
+        StorageError: the disk takes nothing, so that this run could do nothing either.
     """
+    leftovers = _leftovers(layout)
+    if leftovers or not len(receipts):
+        durable.sync_tree(layout.root)
     finished: list[str] = []
+    notes: list[str] = []
     for intent in [receipt for receipt in receipts if isinstance(receipt, IntentReceipt)]:
-        if _finish(layout, intent, modes, run_id):
-            receipts.append(list(intent.receipts))
-            finished += [receipt.path for receipt in intent.receipts]
-        else:
+        try:
+            moves = _moves(layout, intent, run_id)
+        except StorageError as error:  # one bad spot on a disk must not stop every night from now on
+            notes.append(f"a commit that was cut off cannot be finished: {error}")
+            moves = None
+        if moves is None:
             receipts.drop(intent.key)
-    if layout.staging.is_dir():
-        for leftover in layout.staging.iterdir():
-            if leftover != layout.partial_files:
-                durable.clear_folder(layout.root, leftover)
-    return finished
+            continue
+        _finish(layout, intent, moves, modes, run_id)
+        receipts.append(list(intent.receipts))
+        finished += [receipt.path for receipt in intent.receipts]
+    for leftover in leftovers:
+        durable.clear_folder(layout.root, leftover)
+    for folder in (layout.root, layout.receipts, layout.runs):
+        durable.clear_staged(folder)
+    settle_partial_files(layout, receipts, modes, now=now)
+    return Recovery(tuple(finished), tuple(notes))
 
 
-def _finish(layout: Layout, intent: IntentReceipt, modes: durable.Modes, run_id: str) -> bool:
-    """Carry out an intent, from wherever it was left; False where its files are no longer to be had."""
+def _leftovers(layout: Layout) -> list[Path]:
+    """The staging folders of runs that did not end as they should."""
+    if not layout.staging.is_dir():
+        return []
+    with durable.disk_errors(f"look into {layout.staging}"):
+        return [path for path in layout.staging.iterdir() if path != layout.partial_files]
+
+
+def _moves(layout: Layout, intent: IntentReceipt, run_id: str) -> list[durable.Move] | None:
+    """What is left to be put in place; None where the files are no longer to be had.
+
+    Raises:
+        StorageError: what is there cannot be read.
+    """
     moves: list[durable.Move] = []
     for receipt, staged_name in zip(intent.receipts, intent.staged, strict=False):
         final, staged = layout.absolute(receipt.path), layout.staging / staged_name
-        if _has_hash(final, receipt.sha256):
-            continue
-        if not _has_hash(staged, receipt.sha256):
-            return False  # `verify` tells what stands there then, and the next sync fetches it again
-        moves.append(durable.Move(staged, final, layout.superseded_path(run_id, receipt.path)))
+        unreadable: StorageError | None = None
+        try:
+            if _has_hash(final, receipt.sha256):
+                continue
+        except StorageError as error:  # a staged copy can still take its place
+            unreadable = error
+        if _has_hash(staged, receipt.sha256):
+            moves.append(durable.Move(staged, final, layout.superseded_path(run_id, receipt.path)))
+        elif unreadable is not None:
+            raise unreadable
+        else:
+            return None  # `verify` tells what stands there then, and the next sync fetches it again
+    return moves
+
+
+def _finish(
+    layout: Layout, intent: IntentReceipt, moves: Sequence[durable.Move], modes: durable.Modes, run_id: str
+) -> None:
+    """Carry out an intent, from wherever it was left."""
     durable.publish(layout.root, moves, modes)
     for receipt in intent.receipts[len(intent.staged) :]:
         if receipt.sha256 is None:
             superseded = layout.superseded_path(run_id, receipt.path)
             durable.retire(layout.root, layout.absolute(receipt.path), superseded, modes)
-    return True
 
 
 def _has_hash(path: Path, sha256: str | None) -> bool:

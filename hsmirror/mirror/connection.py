@@ -13,7 +13,7 @@ import platformdirs
 from hsmirror.api.transport import Transport
 from hsmirror.clock import Clock
 from hsmirror.mirror.budget_file import BudgetFile, UnsharedBudget
-from hsmirror.mirror.fetch import Fetcher, Gate
+from hsmirror.mirror.fetch import Fetcher, Gate, Wire
 from hsmirror.mirror.lists import ListReader, PageSizes
 from hsmirror.model import Secret
 from hsmirror.pace.budget import Budget, Limits
@@ -28,6 +28,7 @@ class Connection:
     fetcher: Fetcher
     reader: ListReader
     limits: Limits
+    clock: Clock
     random: Callable[[], float]
     is_budget_shared: bool
 
@@ -40,8 +41,9 @@ async def connected(
     *,
     longest_wait_seconds: float | None = None,
     state_folder: Path | None = None,
+    wire: Wire | None = None,
 ) -> AsyncIterator[Connection]:
-    """Open the way; nothing is sent yet. `state_folder` None: the user's own."""
+    """Open the way; nothing is sent yet. `state_folder` None: the user's own; `wire` None: over HTTP."""
     limits = Limits(settings.limits.requests_per_hour, settings.limits.requests_per_minute_per_endpoint).shared(
         settings.limits.share
     )
@@ -66,10 +68,10 @@ async def connected(
             longest_wait_seconds=longest_wait_seconds,
         )
         random = Random().random  # noqa: S311  # jitter, not secrets
-        fetcher = Fetcher(transport, gate, budget, clock, random)
+        fetcher = Fetcher(wire or transport, gate, budget, clock, random)
         reader = ListReader(fetcher, PageSizes(), concurrent_pages=settings.limits.max_concurrent_requests)
         is_shared = isinstance(shared, BudgetFile)
-        yield Connection(transport, fetcher, reader, limits, random, is_shared)
+        yield Connection(transport, fetcher, reader, limits, clock, random, is_shared)
 
 
 def _shared_budget(

@@ -17,7 +17,6 @@ import anyio.to_thread
 from hsmirror.api.addresses import SignedAddress
 from hsmirror.api.storage import FileStream
 from hsmirror.api.transport import Transport
-from hsmirror.archive.durable import has_size
 from hsmirror.archive.receipts import FileReceipt, PendingReceipt
 from hsmirror.errors import (
     AddressExpiredError,
@@ -25,7 +24,6 @@ from hsmirror.errors import (
     CorruptError,
     ForbiddenError,
     KeyRefusedError,
-    StorageError,
     ThrottledError,
     TransientError,
     UpstreamError,
@@ -371,11 +369,6 @@ class Downloader:
         except CorruptError:
             await anyio.to_thread.run_sync(partial.restart)
             raise
-        if not has_size(partial.path, partial.size_bytes):
-            await anyio.to_thread.run_sync(partial.restart)
-            raise StorageError(
-                f"cannot write {partial.path}: it came out with another length than was written; check the disk"
-            )
         receipt = FileReceipt(
             path=job.path,
             experiment=recording.experiment,

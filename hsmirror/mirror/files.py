@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 import google_crc32c
@@ -17,10 +19,13 @@ import msgspec
 from hsmirror.api.headers import OfferedHashes
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
+from hsmirror.archive.receipts import FileReceipt, Receipts
 from hsmirror.errors import CorruptError
 
 _READ_BYTES = 4 << 20
 _SYNC_BYTES = 64 << 20
+_KEPT_SECONDS = 7 * 86_400
+_PART, _NOTE = ".part", ".json"
 
 
 class _Hash(Protocol):
@@ -39,6 +44,8 @@ class PartialNote(msgspec.Struct, frozen=True):
     md5: bytes | None = None
     crc32c: bytes | None = None
     sha256: bytes | None = None
+    path: str = ""
+    """The place of the whole in the archive."""
 
     @property
     def hashes(self) -> OfferedHashes:
@@ -52,9 +59,10 @@ class PartialFile:
     def __init__(self, layout: Layout, path: str, modes: durable.Modes) -> None:
         self._layout = layout
         self._modes = modes
-        name = hashlib.sha256(path.encode()).hexdigest()[:40]
-        self.path = layout.partial_files / f"{name}.part"
-        self._note_path = layout.partial_files / f"{name}.json"
+        self._place = path
+        name = _name(path)
+        self.path = layout.partial_files / f"{name}{_PART}"
+        self._note_path = layout.partial_files / f"{name}{_NOTE}"
         self.size_bytes = 0
         self._synced_bytes = 0
         self.note: PartialNote | None = None
@@ -67,21 +75,21 @@ class PartialFile:
     def open(self, source: str) -> None:
         """Take up what an earlier try has left of the same object; anything else is thrown away."""
         durable.make_folder(self._layout.root, self._layout.partial_files, self._modes)
-        try:
-            self.note = msgspec.json.decode(self._note_path.read_bytes(), type=PartialNote)
-            self._cut_to(self.note.synced_bytes)
-        except (OSError, msgspec.MsgspecError):
-            self.note = None
-        if self.note is None or self.note.source != source:
+        self.note = _read_note(self._note_path)
+        if self.note is None or self.note.source != source or not self._cut_to(self.note.synced_bytes):
             self.restart()
 
-    def _cut_to(self, synced_bytes: int) -> None:
-        """Go on from what is known to have reached the disk; anything but a plain file of that size is not."""
-        found = self.path.lstat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size < synced_bytes:
-            raise FileNotFoundError(self.path)
-        os.truncate(self.path, synced_bytes)
+    def _cut_to(self, synced_bytes: int) -> bool:
+        """Go on from what is known to have reached the disk; False where the part is not what was noted."""
+        try:
+            found = self.path.lstat()
+            if not stat.S_ISREG(found.st_mode) or found.st_size < synced_bytes:
+                return False
+            os.truncate(self.path, synced_bytes)
+        except OSError:
+            return False
         self.size_bytes = self._synced_bytes = synced_bytes
+        return True
 
     def expect(self, hashes: OfferedHashes) -> None:
         """Hash from here on for these, too; what is there already is read for it once."""
@@ -96,7 +104,7 @@ class PartialFile:
 
     def describe(self, note: PartialNote) -> None:
         """Note which object the bytes to come are of."""
-        note = msgspec.structs.replace(note, synced_bytes=self._synced_bytes)
+        note = msgspec.structs.replace(note, synced_bytes=self._synced_bytes, path=self._place)
         if note != self.note:
             durable.write_whole(self._layout.root, self._note_path, msgspec.json.encode(note), self._modes)
             self.note = note
@@ -149,7 +157,8 @@ class PartialFile:
 
     def forget_note(self) -> None:
         """The file is in its place."""
-        self._note_path.unlink(missing_ok=True)
+        with durable.disk_errors(f"remove {self._note_path}"):
+            self._note_path.unlink(missing_ok=True)
 
     def _restart_hashes(self) -> None:
         """Our own sha256 always; the provider's hashes where it offers them."""
@@ -164,3 +173,58 @@ class PartialFile:
         for each in self._hashes.values():
             each.update(piece)
         self._hashed_bytes += len(piece)
+
+
+def settle_partial_files(layout: Layout, receipts: Receipts, modes: durable.Modes, *, now: float) -> None:
+    """Remove parts that nobody will go on with: of files that are held by now, and those that no run has
+    touched for a week. `now` is in seconds since the epoch. What cannot be removed is the next run's to try.
+
+    A file that got its place and no receipt becomes a part again, so that it is proven and not fetched anew.
+    """
+    names: set[str] = set()
+    with suppress(OSError):
+        names = {path.name.partition(".")[0] for path in layout.partial_files.iterdir()}
+    if not names:
+        return
+    held = {_name(receipt.path): receipt for receipt in receipts if isinstance(receipt, FileReceipt)}
+    for name in names:
+        part, note = (layout.partial_files / f"{name}{suffix}" for suffix in (_PART, _NOTE))
+        if name not in held:
+            _take_back(layout, part, note, modes)
+        with suppress(OSError):
+            durable.staged_beside(note).unlink(missing_ok=True)
+            if not _is_wanted(part, note, held.get(name), now):
+                part.unlink(missing_ok=True)
+                note.unlink(missing_ok=True)
+
+
+def _take_back(layout: Layout, part: Path, note_path: Path, modes: durable.Modes) -> None:
+    """Of a run that died between giving the file its place and writing its receipt."""
+    note = _read_note(note_path)
+    if note is None or not note.path or _name(note.path) != part.stem or os.path.lexists(part):
+        return
+    whole = layout.absolute(note.path)
+    if note.total_bytes is not None and durable.has_size(whole, note.total_bytes):
+        durable.publish(layout.root, [durable.Move(whole, part, durable.staged_beside(part))], modes)
+
+
+def _is_wanted(part: Path, note_path: Path, held: FileReceipt | None, now: float) -> bool:
+    """Can a download go on from here? A part is of no use without its note, nor a note without its part."""
+    note = _read_note(note_path)
+    if note is None or not part.is_file():
+        return False
+    touched_at = max(part.stat().st_mtime, note_path.stat().st_mtime)
+    is_held = held is not None and (note.etag, note.total_bytes) == (held.etag, held.size_bytes)
+    return not is_held and now - touched_at < _KEPT_SECONDS
+
+
+def _read_note(path: Path) -> PartialNote | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=PartialNote)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def _name(path: str) -> str:
+    """What the part of a file is called, from its place in the archive."""
+    return hashlib.sha256(path.encode()).hexdigest()[:40]

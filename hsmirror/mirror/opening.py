@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
@@ -37,8 +38,16 @@ def require_archive_or_nothing(layout: Layout) -> None:
         )
 
 
-def open_archive(layout: Layout, upstream: str, modes: durable.Modes, clock: Clock) -> tuple[str, Receipts]:
+def open_archive(
+    layout: Layout,
+    upstream: str,
+    modes: durable.Modes,
+    clock: Clock,
+    on_note: Callable[[str], None] | None = None,
+) -> tuple[str, Receipts]:
     """Make or check the archive, and finish what a run that died left; gives this run's id, and what is held.
+
+    `on_note` hears what of it could not be finished, for the run's report.
 
     Raises:
         UsageError: the archive is of another server.
@@ -55,7 +64,10 @@ def open_archive(layout: Layout, upstream: str, modes: durable.Modes, clock: Clo
         write_marker(layout, Marker(FORMAT, upstream, iso_utc(clock.epoch())), modes)
     run_id = _next_run_id(layout, clock)
     receipts = Receipts(layout, modes, run_id)
-    recover(layout, receipts, modes, run_id)
+    recovery = recover(layout, receipts, modes, run_id, now=clock.epoch())
+    if on_note is not None:
+        for note in recovery.notes:
+            on_note(note)
     return run_id, receipts
 
 

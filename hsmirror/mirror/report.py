@@ -106,6 +106,7 @@ class RunReport(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     requests: int = 0
     throttled: int = 0
     retried: int = 0
+    received_rows: int = 0
     received_bytes: int = 0
     downloaded_bytes: int = 0
     changed_files: int = 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -37,7 +36,7 @@ from hsmirror.mirror.addresses import FreshAddresses
 from hsmirror.mirror.catalogue import all_experiments
 from hsmirror.mirror.commit import Committer
 from hsmirror.mirror.connection import Connection, connected
-from hsmirror.mirror.context import Absences, Context, Tally
+from hsmirror.mirror.context import Absences, Context, Tally, key_mark
 from hsmirror.mirror.download import Downloader
 from hsmirror.mirror.experiment import ExperimentMirror
 from hsmirror.mirror.fetch import Fetcher, Wire
@@ -221,7 +220,7 @@ class _Run:
             absences=Absences(
                 self._receipts,
                 self._clock,
-                key_mark=hashlib.blake2b(self._key.reveal().encode(), digest_size=3).hexdigest(),
+                key_mark=key_mark(self._key),
                 recheck_seconds=settings.archive.recheck_seconds,
                 is_ignored=self._options.full,
             ),

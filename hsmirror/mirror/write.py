@@ -5,7 +5,9 @@ Memory is bounded by what waits for its piece to fill; when many rooms wait at o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import anyio.to_thread
@@ -13,7 +15,9 @@ import anyio.to_thread
 from hsmirror.api.addresses import SIGNATURE_MARKS, without_signatures
 from hsmirror.api.envelope import Page, Row
 from hsmirror.archive.durable import Modes, make_folder
+from hsmirror.archive.forgotten import Forgotten
 from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, read_rows
+from hsmirror.mirror.people import person_of
 from hsmirror.mirror.proof import DistinctCounter
 from hsmirror.model import ListKey
 
@@ -22,13 +26,16 @@ WAITING_BYTES = 16 << 20
 
 
 class Staging:
-    """Where a run's shards grow, and how much of them waits in memory."""
+    """Where a run's shards grow, how much of them waits in memory, and whose rows do not get there."""
 
-    def __init__(self, root: Path, folder: Path, form: Form, modes: Modes) -> None:
+    def __init__(
+        self, root: Path, folder: Path, form: Form, modes: Modes, forgotten: Forgotten | None = None
+    ) -> None:
         self._root = root
         self._folder = folder
         self.form = form
         self.modes = modes
+        self.forgotten = forgotten or Forgotten()
         self.waiting_bytes = 0
         self._count = 0
 
@@ -52,6 +59,8 @@ class ListWriter:
 
     Rows go to the room that they name, or, where the list is of one room, to that one. `on_rows` hears how
     many came; `on_recordings` sees rows as they came, before their signatures are cut off.
+
+    Rows of people who are forgotten count as rows that came, since they are part of the list, and go nowhere.
     """
 
     def __init__(
@@ -69,6 +78,10 @@ class ListWriter:
         self._builders: dict[str | None, ShardBuilder] = {}
         self._counter = DistinctCounter()
         self.rows = 0
+        self.forgotten_rows: Counter[str | None] = Counter()
+        """Of `rows`, by room: those that were left out."""
+        self.forgotten_marks: Counter[int] = Counter()
+        """How often each of them came, by a hash of its room and its bytes; good within this process."""
 
     def __repr__(self) -> str:
         return f"<ListWriter of {self._key}, rows={self.rows}, rooms={len(self._builders)}>"
@@ -87,13 +100,11 @@ class ListWriter:
         self._on_rows(len(page.rows))
         self._counter.add(_identities(page, has_ids=bool(self._key.data_type.id_fields)))
         full: list[ShardBuilder] = []
-        for room, rows in self._by_room(page):
+        for room, rows in self._by_room(self._without_forgotten(page)):
             if self._on_recordings is not None:
                 self._on_recordings([(room, row) for row in rows])
             lines = self._lines(rows)
-            builder = self._builders.get(room)
-            if builder is None:
-                builder = self._builders[room] = self._staging.builder()
+            builder = self._builder(room)
             builder.add(lines)
             self._staging.waiting_bytes += len(lines)
             if builder.pending_bytes >= PIECE_BYTES:
@@ -114,6 +125,36 @@ class ListWriter:
         self._staging.waiting_bytes -= sum(builder.waiting_bytes for builder in builders.values())
         return await anyio.to_thread.run_sync(
             lambda: {room: builder.seal() for room, builder in builders.items()}
+        )
+
+    def _builder(self, room: str | None) -> ShardBuilder:
+        builder = self._builders.get(room)
+        if builder is None:
+            builder = self._builders[room] = self._staging.builder()
+        return builder
+
+    def _without_forgotten(self, page: Page) -> Page:
+        """A room of nobody else stays a room, without rows: it is known to have been read."""
+        forgotten = self._staging.forgotten
+        if not forgotten:
+            return page
+        people = [person_of(bytes(row), self._key.data_type) for row in page.rows]
+        kept: list[int] = []
+        for number, person in enumerate(people):
+            if person is None or person not in forgotten:
+                kept.append(number)
+                continue
+            room = self._key.room if self._key.room is not None else page.rooms[number]
+            self.forgotten_rows[room] += 1
+            self.forgotten_marks[hash((room, bytes(page.rows[number])))] += 1
+            self._builder(room)
+        if len(kept) == len(people):
+            return page
+        return replace(
+            page,
+            rows=[page.rows[number] for number in kept],
+            ids=[page.ids[number] for number in kept],
+            rooms=[page.rooms[number] for number in kept],
         )
 
     async def _write_out(self, builders: Sequence[ShardBuilder], write: Callable[[ShardBuilder], None]) -> None:

@@ -6,7 +6,16 @@ from hsmirror.settings.schema import (
     ArchiveSettings,
     ExperimentSettings,
     LimitSettings,
+    MonitorSettings,
     Settings,
 )
 
-__all__ = ["ApiSettings", "ArchiveSettings", "ExperimentSettings", "LimitSettings", "Settings", "load"]
+__all__ = [
+    "ApiSettings",
+    "ArchiveSettings",
+    "ExperimentSettings",
+    "LimitSettings",
+    "MonitorSettings",
+    "Settings",
+    "load",
+]

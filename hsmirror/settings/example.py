@@ -29,7 +29,7 @@ def example(values: Mapping[str, object] = _NOTHING) -> str:
     given = from_arguments(values, Path())
     ids = given["experiments"].value if "experiments" in given else ["exp_research_001"]
     lines = [_HEAD]
-    for table in ("api", "limits", "archive"):
+    for table in ("api", "limits", "archive", "monitor"):
         lines.append(f"[{table}]")
         for name in names(table):
             key = f"{table}.{name}"

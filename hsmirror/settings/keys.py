@@ -31,6 +31,15 @@ def _base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _ping_url(text: str) -> str:
+    parts = urlsplit(_printable(text))
+    secure = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
+    _ = parts.port  # raises ValueError if it is none
+    if text and (not (secure and parts.hostname) or any(sign in text for sign in "@#\\")):
+        raise ValueError("not an address to ping")
+    return text
+
+
 def _printable(text: str) -> str:
     if not all("!" <= character <= "~" for character in text):
         raise ValueError("not printable ASCII")
@@ -60,6 +69,12 @@ def _utc_text(text: str) -> str:
 def _command(text: str) -> str:
     if text and not shlex.split(text):
         raise ValueError("a command of nothing but spaces")
+    return text
+
+
+def _duration_or_none(text: str) -> str:
+    if text:
+        parse_duration(text)
     return text
 
 
@@ -133,17 +148,30 @@ KEYS: Final[Mapping[str, Key]] = {
         _checked_by(parse_size),
     ),
     "archive.settle": Key(
-        "When a finished room is settled. Not used yet: each sync reads all lists.",
+        "A finished room this old is not expected to change.",
         _DURATION_FORM,
         _checked_by(parse_duration),
     ),
     "archive.recheck": Key(
         "Yet everything is read again this often.", _DURATION_FORM, _checked_by(parse_duration)
     ),
+    "archive.keep_superseded": Key(
+        'How long versions that were replaced are kept, such as "180d"; empty: for ever.',
+        f'{_DURATION_FORM}, or "" for ever',
+        _duration_or_none,
+    ),
     "archive.mode": Key(
         'Permissions of folders, such as "0750", and of files without the x; empty: 0700 and 0600.',
         'octal digits as text, such as "0750", with all rights for the owner and no writing for the world',
         _checked_by(parse_mode),
+    ),
+    "monitor.metrics_file": Key(
+        "A file for Prometheus that each sync writes, whatever its end; empty: none.", "the path of a file"
+    ),
+    "monitor.ping_url": Key(
+        "Told how each sync goes: at /start, as it stands if complete, at /fail if not; empty: nobody.",
+        "an https address without user or fragment (http for loopback alone)",
+        _ping_url,
     ),
     "experiments.id": Key(
         'An experiment; "*" is every one that the key may read, own and shared, new ones too.', "an id"

@@ -24,6 +24,7 @@ from hsmirror.settings.schema import (
     ArchiveSettings,
     ExperimentSettings,
     LimitSettings,
+    MonitorSettings,
     Settings,
 )
 from hsmirror.settings.sources import (
@@ -76,6 +77,7 @@ def load(
         api=ApiSettings(**section("api.")),
         limits=LimitSettings(**section("limits.")),
         archive=ArchiveSettings(**section("archive.")),
+        monitor=MonitorSettings(**section("monitor.")),
         experiments=_experiments(given["experiments"]) if "experiments" in given else (),
     )
 

@@ -11,6 +11,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from hsmirror.model import Secret
 from hsmirror.settings.quantities import parse_duration, parse_mode, parse_rate, parse_size
 
 _Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
@@ -53,6 +54,7 @@ class ArchiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     shard_size: str = "128MiB"
     settle: str = "48h"
     recheck: str = "30d"
+    keep_superseded: str = ""
     mode: str = ""
 
     @property
@@ -68,6 +70,11 @@ class ArchiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         return parse_duration(self.recheck)
 
     @property
+    def keep_superseded_seconds(self) -> float | None:
+        """None: for ever."""
+        return parse_duration(self.keep_superseded) if self.keep_superseded else None
+
+    @property
     def folder_mode(self) -> int:
         """Permission bits of each folder."""
         return parse_mode(self.mode)
@@ -76,6 +83,21 @@ class ArchiveSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     def file_mode(self) -> int:
         """Permission bits of each file: those of the folders, without execution."""
         return parse_mode(self.mode) & 0o666
+
+
+class MonitorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who is told how each `sync` went."""
+
+    metrics_file: Path | None = None
+    ping_url: str = ""
+
+    @property
+    def ping_address(self) -> Secret | None:
+        """Whoever knows it can report in our name, so it is never shown."""
+        return Secret(self.ping_url) if self.ping_url else None
+
+    def __repr__(self) -> str:
+        return f"<MonitorSettings metrics_file={self.metrics_file} ping={'yes' if self.ping_url else 'no'}>"
 
 
 class ExperimentSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -99,6 +121,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     api: ApiSettings = ApiSettings()
     limits: LimitSettings = LimitSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    monitor: MonitorSettings = MonitorSettings()
     experiments: tuple[ExperimentSettings, ...] = ()
 
 
@@ -106,6 +129,7 @@ _TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "api": ApiSettings,
     "limits": LimitSettings,
     "archive": ArchiveSettings,
+    "monitor": MonitorSettings,
     "experiments": ExperimentSettings,  # one of them
 }
 FIELDS: Final[Mapping[str, msgspec.structs.FieldInfo]] = {

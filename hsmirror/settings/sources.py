@@ -23,7 +23,10 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
     **{f"HSMIRROR_{key.replace('.', '__').upper()}": key for key in KEYS if not key.startswith("experiments.")},
     "HSMIRROR_EXPERIMENTS": "experiments",
 }
-_ALMOST = frozenset(name.replace("__", "_") for name in _ENVIRONMENT) | {"HSMIRROR_API_KEY"}
+_OF_KUBERNETES: Final = re.compile(
+    r"HSMIRROR_(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT(?:_.*)?|PORT(?:_[0-9]+_.*)?)"
+)
+"""Set in each pod for every service whose name begins with `hsmirror`: nobody's mistake."""
 _KEY_NAMES = frozenset({"key", "api_key", "apikey", "secret", "token", "hyperstudy_api_key"})
 _SHOWN_LENGTH: Final = 80
 _KEY_TEXT = re.compile(r"hst_(?:live|test)_\w*")
@@ -133,8 +136,8 @@ def _flat(document: Mapping[str, Any], source: Source) -> Iterator[tuple[str, An
 def from_environment(environ: Mapping[str, str], cwd: Path) -> dict[str, Given]:
     """The values of our variables by dotted key. Raises ConfigurationError for a misspelt one."""
     for name in environ:
-        # Names without a section are left alone: Kubernetes, for one, sets HSMIRROR_SERVICE_HOST.
-        if name.startswith("HSMIRROR_") and name not in _ENVIRONMENT and ("__" in name or name in _ALMOST):
+        is_ours = name.startswith("HSMIRROR_") and ("__" in name or not _OF_KUBERNETES.fullmatch(name))
+        if is_ours and name not in _ENVIRONMENT:
             refuse_unknown(Source("the environment", cwd), "variable", name, _ENVIRONMENT)
     given = {}
     for name, key in _ENVIRONMENT.items():
@@ -181,7 +184,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def shown(key: str, value: object) -> str:
     """A value as an error may show it: cut, escaped, and nothing where a secret may be in it."""
     text = repr(value)
-    if key == "api.key_command" or (key == "api.base_url" and any(sign in text for sign in "@?#")):
+    if key in {"api.key_command", "monitor.ping_url"} or (
+        key == "api.base_url" and any(sign in text for sign in "@?#")
+    ):
         return "(not shown: it may hold a secret)"
     text = _KEY_TEXT.sub("hst_…", text)
     return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 1]}…"

@@ -17,6 +17,7 @@ from hsmirror.archive.durable import (
     Modes,
     Move,
     append,
+    clear_staged,
     disk_errors,
     keep,
     make_folder,
@@ -24,6 +25,8 @@ from hsmirror.archive.durable import (
     retire,
     sync_file,
     sync_folder,
+    sync_staged,
+    sync_tree,
     write_whole,
 )
 from hsmirror.errors import Exit, StorageError
@@ -279,6 +282,112 @@ def test_fault_40_a_write_that_fails_leaves_the_older_file_and_nothing_beside_it
     with largest_file(4096), pytest.raises(StorageError):
         write_whole(root, root / "SUMS", bytes(10_000), MODES)
     assert {path.name: path.read_bytes() for path in root.iterdir()} == {"SUMS": b"old"}
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_fault_42_what_could_not_be_written_whole_is_cut_off_again(root: Path, is_new: bool) -> None:
+    before = b"" if is_new else b"a line\n"
+    append(root / "log", before, MODES)
+    with largest_file(4096), pytest.raises(StorageError):
+        append(root / "log", bytes(10_000), MODES)
+    assert (root / "log").read_bytes() == before
+
+
+@pytest.mark.parametrize("claimed", [1, 5])
+def test_fault_42_a_write_that_claims_more_than_it_did_is_noticed(
+    root: Path, monkeypatch: pytest.MonkeyPatch, claimed: int
+) -> None:
+    """Stands in for a file system that lies."""
+    append(root / "log", b"a line\n", MODES)
+    write = os.write
+    left = [claimed]
+
+    def lie(descriptor: int, content: bytes) -> int:
+        return left.pop() if left else write(descriptor, content)
+
+    monkeypatch.setattr(os, "write", lie)
+    with pytest.raises(StorageError, match="input/output error"):
+        append(root / "log", b"12345", MODES)
+    assert (root / "log").read_bytes() == b"a line\n"
+
+
+def refuse_to_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(errno.EIO, "bad disk")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+
+
+def test_fault_41_what_was_appended_and_could_not_be_synced_is_cut_off_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next run would read it, and take it for safe."""
+    append(root / "log", b"safe\n", MODES, synced=True)
+    refuse_to_sync(monkeypatch)
+    with pytest.raises(StorageError, match="input/output error"):
+        append(root / "log", b"not safe\n", MODES, synced=True)
+    assert (root / "log").read_bytes() == b"safe\n"
+
+
+def test_fault_41_a_staged_file_that_could_not_be_synced_is_not_used_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = staged(root, b"x")
+    sync_staged(path)
+    assert path.exists()
+    refuse_to_sync(monkeypatch)
+    with pytest.raises(StorageError, match="input/output error"):
+        sync_staged(path)
+    assert not path.exists()
+
+
+# --- after a crash ---------------------------------------------------------------------------------------
+def synced_folders(monkeypatch: pytest.MonkeyPatch, below: Path) -> list[str]:
+    """The folders that are synced from now on, by their paths below the one given."""
+    done: list[str] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        done.append(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(below).as_posix())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    return done
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is of is read from /proc")
+def test_fault_43_the_name_of_the_archive_itself_is_synced_and_of_what_leads_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = synced_folders(monkeypatch, tmp_path)
+    root = tmp_path / "backups" / "lab" / "archive"
+    make_folder(root, root, MODES)
+    assert sorted(done) == [".", "backups", "backups/lab"]
+    assert mode_of(root) == 0o700
+    make_folder(root, root, MODES)
+    assert len(done) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is of is read from /proc")
+def test_fault_43_folders_that_a_dead_run_has_made_are_synced_by_the_next(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "a" / "b").mkdir(parents=True)
+    (root / "file").write_bytes(b"")
+    (tmp_path / "elsewhere" / "inside").mkdir(parents=True)
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    done = synced_folders(monkeypatch, tmp_path)
+    sync_tree(root)
+    assert sorted(done) == [".", "archive", "archive/a", "archive/a/b"]
+
+
+def test_fault_47_staged_copies_of_small_files_are_removed_and_nothing_else(root: Path) -> None:
+    for name in ("SUMS", "SUMS.staged", "one.json.staged"):
+        (root / name).write_bytes(b"x")
+    (root / "folder.staged").mkdir()
+    clear_staged(root)
+    clear_staged(root / "nowhere")
+    assert sorted(path.name for path in root.iterdir()) == ["SUMS", "folder.staged"]
 
 
 # --- errors ----------------------------------------------------------------------------------------------

@@ -60,8 +60,8 @@ class FakeProgram:
     async def sync(self, settings: Any, key: Any, experiments: Any, **options: Any) -> Any:
         return self._answer("sync", {"settings": settings, "key": key, "experiments": experiments} | options)
 
-    async def plan(self, settings: Any, key: Any, experiments: Any) -> Any:
-        return self._answer("plan", {"settings": settings, "key": key, "experiments": experiments})
+    async def plan(self, settings: Any, key: Any, experiments: Any, **options: Any) -> Any:
+        return self._answer("plan", {"settings": settings, "key": key, "experiments": experiments} | options)
 
     async def diagnose(self, settings: Any, key: Any) -> Any:
         return self._answer("diagnose", {"settings": settings, "key": key})

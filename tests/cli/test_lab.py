@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 
@@ -9,8 +10,9 @@ import orjson
 import pytest
 
 from cli.conftest import Command
-from hsmirror.cli.lab import Behaviour, Data, lab_options
+from hsmirror.cli.lab import Behaviour, Data, Trouble, lab_options
 from hsmirror.errors import Exit, UsageError
+from hsmirror.lab.faults import FAULTS
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -117,3 +119,59 @@ def test_a_port_that_is_taken_is_a_usage_error(hsmirror: Command, command_line: 
 
     assert ended.status == Exit.USAGE
     assert f"port {port} cannot be had" in ended.err
+
+
+# --- faults ------------------------------------------------------------------------------------------
+def test_faults_arrive_at_the_lab_and_adjust_it() -> None:
+    options = lab_options(Data(seed=4), Behaviour(), Trouble(fault=("minting-limited=0.9", "still-recording")))
+
+    adjusted = options.faults.adjusted(options)
+    assert adjusted.storage.addresses == "minted"
+    assert adjusted.shape.last_room_active
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("body-cutt", "did you mean body-cut"),
+        ("body-cut=1.5", "above 0 and up to 1"),
+        ("body-cut=often", "above 0 and up to 1"),
+        ("total-high=0.5", "takes no rate"),
+    ],
+)
+def test_a_fault_that_is_none_is_a_usage_error(fault: str, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        lab_options(Data(), Behaviour(), Trouble(fault=(fault,)))
+
+
+def test_the_faults_are_listed_with_what_they_do(hsmirror: Command) -> None:
+    listed = hsmirror("lab", "--list-faults")
+    assert (listed.status, listed.err) == (0, "")
+    shown = listed.out.replace("\n", " ")
+    for name, fault in FAULTS.items():
+        assert name in shown, name
+        assert fault.outcome.value in shown
+
+
+def test_the_list_of_faults_is_one_document_for_programs(hsmirror: Command) -> None:
+    listed = orjson.loads(hsmirror("lab", "--fault", "help", "--json").out)
+    assert [each["name"] for each in listed] == list(FAULTS)
+    assert {each["outcome"] for each in listed} == {"heals", "may stop", "must stop"}
+
+
+def test_a_lab_with_a_fault_misbehaves(command_line: Start) -> None:
+    process = command_line("lab", "--port", "0", "--fault", "internal-error=1", "--json")
+    assert process.stdout is not None
+    told = orjson.loads(process.stdout.readline())
+
+    request = urllib.request.Request(
+        f"{told['base_url']}/data/events/experiment/{told['experiments'][0]}",
+        headers={"X-API-Key": told["key"]},
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request)
+    refused.value.close()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+
+    assert refused.value.code == 500

@@ -9,6 +9,7 @@ from pathlib import Path
 import orjson
 
 from cli.conftest import Screens, a_run_report
+from hsmirror.cli.tables import compact_table
 from hsmirror.mirror.report import ExperimentReport
 
 MakeScreens = Callable[..., Screens]
@@ -68,6 +69,18 @@ def test_errors_are_red_on_a_terminal_and_wrapped_between_words(screens: MakeScr
     lines = screen.stderr.getvalue().splitlines()
     assert "\x1b[31m" in lines[0]
     assert len(lines) > 1
+
+
+def test_in_files_the_blanks_that_fill_a_table_are_cut(screens: MakeScreens) -> None:
+    screen = screens()
+    table = compact_table(("name", "rows>"), [("events", "1"), ("a much longer name", "2,000")])
+
+    screen.output.result("before ", table)
+    screen.output.say(table, "after")
+
+    for text in (screen.stdout.getvalue(), screen.stderr.getvalue()):
+        assert "  events" in text
+        assert not any(line.endswith(" ") for line in text.splitlines())
 
 
 def test_square_brackets_are_no_markup(screens: MakeScreens) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cli.conftest import Screens, a_run_report
-from hsmirror.cli.summary import show_summary
+from hsmirror.cli.summary import problem_line, show_summary
 from hsmirror.errors import Exit
 from hsmirror.mirror.report import ExperimentReport, Problem, TypeReport
 
@@ -52,6 +52,14 @@ def test_what_is_missing_is_said_once_with_where_and_what_to_do(screens: MakeScr
     assert "hsmirror: exp_2, room room_1, chat: 1 row is missing: run again" in text
     assert "1 failed, 2 not final yet" in text
     assert "incomplete: what is not named above is held" in text
+
+
+def test_a_room_that_the_problem_names_itself_is_not_named_twice() -> None:
+    named = Problem("room room_1 is not in exp_2; check the id", "exp_2", room="room_1")
+    other = Problem("room room_12 is larger", "exp_2", room="room_1")
+
+    assert problem_line(named) == "exp_2: room room_1 is not in exp_2; check the id"
+    assert problem_line(other) == "exp_2, room room_1: room room_12 is larger"
 
 
 def test_why_a_type_is_incomplete_stands_in_the_table_where_no_problem_tells_it(screens: MakeScreens) -> None:

@@ -3,12 +3,16 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from exposition import samples, value
 
 from cli.conftest import Command, FakeProgram, a_run_report
 from hsmirror.errors import Exit
@@ -20,6 +24,46 @@ from hsmirror.settings import ExperimentSettings
 
 StartLab = Callable[..., Lab[MadeUpSource]]
 Start = Callable[..., "subprocess.Popen[str]"]
+
+
+class Pinged:
+    """A monitor on loopback, on threads of its own, and the paths that were asked of it."""
+
+    def __init__(self, server: ThreadingHTTPServer, paths: list[str], answering: threading.Event) -> None:
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        self.paths = paths
+        self._answering = answering
+
+    def hang(self) -> None:
+        """Answer nobody from now on, until the test ends."""
+        self._answering.clear()
+
+
+@pytest.fixture
+def pinged() -> Iterator[Pinged]:
+    paths: list[str] = []
+    answering = threading.Event()
+    answering.set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            paths.append(self.path)
+            answering.wait()
+            with suppress(ConnectionError):
+                self.send_response(200)
+                self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name it has there
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Pinged(server, paths, answering)
+        answering.set()
+        server.shutdown()
+        thread.join()
 
 
 def asked(program: FakeProgram) -> dict[str, Any]:
@@ -210,11 +254,120 @@ def test_a_signal_ends_a_run_in_time_and_the_next_one_goes_on(
     assert hsmirror("sync", "exp_research_001", "--archive", "out").status == 0
 
 
+def test_a_signal_leaves_metrics_and_a_ping_of_failure_in_time(
+    command_line: Start, home: Path, lab_for: StartLab, pinged: Pinged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = lab_for(rooms=2, answers=AnswerOptions(latency_seconds=0.3))
+    monkeypatch.setenv("HSMIRROR_MONITOR__PING_URL", f"{pinged.url}/5ecret")
+    arguments = ("--metrics-file", "hsmirror.prom", "--log-format", "json")
+    process = command_line("sync", "exp_research_001", "--archive", "out", *arguments)
+    while not lab.requests and process.poll() is None:
+        time.sleep(0.01)
+
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=10)
+
+    assert process.returncode == Exit.TERMINATED
+    assert pinged.paths == ["/5ecret/start", "/5ecret/fail"]
+    found = samples((home / "hsmirror.prom").read_bytes())
+    assert value(found, "last_run_exit_status", archive=str(home / "out")) == Exit.TERMINATED
+    assert value(found, "last_run_requests") >= 1
+    assert json.loads(err.splitlines()[-1])["exit_status"] == Exit.TERMINATED
+    assert "5ecret" not in out + err
+
+
+def test_a_monitor_that_hangs_does_not_keep_a_stopped_run_from_leaving(
+    command_line: Start, lab_for: StartLab, pinged: Pinged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = lab_for(rooms=2, answers=AnswerOptions(latency_seconds=0.3))
+    monkeypatch.setenv("HSMIRROR_MONITOR__PING_URL", f"{pinged.url}/5ecret")
+    process = command_line("sync", "exp_research_001", "--archive", "out", "-v")
+    while not lab.requests and process.poll() is None:
+        time.sleep(0.01)
+
+    pinged.hang()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=10)
+
+    assert process.returncode == Exit.TERMINATED
+    assert "the monitor was not told of the run's failure" in err
+
+
+# --- who watches ---------------------------------------------------------------------------------------
+def test_a_run_tells_the_monitor_and_writes_what_the_archive_holds(
+    hsmirror: Command, home: Path, lab_for: StartLab, pinged: Pinged
+) -> None:
+    lab_for(rooms=2)
+    (home / "hsmirror.toml").write_text(
+        f'[monitor]\nmetrics_file = "hsmirror.prom"\nping_url = "{pinged.url}/5ecret"\n'
+        '[archive]\npath = "out"\n[[experiments]]\nid = "exp_research_001"\n'
+    )
+
+    ended = hsmirror("sync", "--json", "-vv")
+
+    assert ended.status == 0
+    assert pinged.paths == ["/5ecret/start", "/5ecret"]
+    assert "5ecret" not in ended.out + ended.err
+    found = samples((home / "hsmirror.prom").read_bytes())
+    rows = {kind["data_type"]: kind["rows"] for kind in ended.document["experiments"][0]["types"]}
+    for data_type, count in rows.items():
+        if count:
+            assert value(found, "rows", experiment="exp_research_001", data_type=data_type) == count
+    assert value(found, "last_run_received_rows") >= sum(rows.values()) > 0
+    assert value(found, "last_run_requests") == ended.document["requests"]
+    age_seconds = value(found, "last_run_timestamp_seconds") - value(found, "last_success_timestamp_seconds")
+    assert 0 <= age_seconds < 60
+
+
+def test_a_missing_key_is_told_to_the_monitor_too(
+    hsmirror: Command, home: Path, pinged: Pinged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HSMIRROR_MONITOR__PING_URL", f"{pinged.url}/5ecret")
+
+    assert hsmirror("sync", "a", "--metrics-file", "hsmirror.prom").status == Exit.USAGE
+
+    assert pinged.paths == ["/5ecret/fail"]
+    assert value(samples((home / "hsmirror.prom").read_bytes()), "last_run_exit_status") == Exit.USAGE
+
+
+@pytest.mark.parametrize("arguments", [("plan",), ("sync", "--dry-run")])
+def test_a_plan_tells_nobody(
+    hsmirror: Command,
+    lab_for: StartLab,
+    pinged: Pinged,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+) -> None:
+    lab_for(rooms=1)
+    monkeypatch.setenv("HSMIRROR_MONITOR__PING_URL", f"{pinged.url}/5ecret")
+
+    hsmirror(*arguments, "exp_research_001", "--archive", "out")
+
+    assert pinged.paths == []
+
+
+def test_after_a_failed_run_the_metrics_keep_the_last_success(
+    hsmirror: Command, home: Path, lab_for: StartLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab_for(rooms=1)
+    arguments = ("sync", "exp_research_001", "--archive", "out", "--metrics-file", "hsmirror.prom")
+    hsmirror(*arguments)
+    succeeded = value(samples((home / "hsmirror.prom").read_bytes()), "last_success_timestamp_seconds")
+    monkeypatch.setenv("HYPERSTUDY_API_KEY", "hst_test_" + "x" * 64)
+
+    assert hsmirror(*arguments).status == Exit.KEY_REFUSED
+
+    found = samples((home / "hsmirror.prom").read_bytes())
+    assert value(found, "last_success_timestamp_seconds") == succeeded > 0
+    assert value(found, "last_run_exit_status") == Exit.KEY_REFUSED
+    assert value(found, "rows", data_type="events") > 0
+
+
 def test_neither_key_nor_signature_is_ever_shown(hsmirror: Command, home: Path, lab_for: StartLab) -> None:
     """Fault 62, with the limits, a forbidden type and every word that the command has to say."""
     lab = lab_for(rooms=1, limits=LimitOptions(requests_per_hour=20))
 
-    for arguments in (("-vv",), ("--json",), ("-vv", "--no-wait", "--full")):
+    for arguments in (("-vv",), ("--json",), ("-vv", "--no-wait", "--full"), ("-vv", "--log-format=json")):
         ended = hsmirror("sync", "exp_research_001", "--archive", "out", "--no-wait", *arguments)
 
         assert lab.key not in ended.out + ended.err

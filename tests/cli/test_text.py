@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hsmirror.cli.text import age, counted, duration, printable, redacted, size
+from hsmirror.cli.text import age, counted, duration, exit_words, printable, redacted, size
 
 NOW = 1_795_312_803.0  # 2026-11-22T02:00:03Z
 
@@ -73,3 +73,8 @@ def test_one_thing_has_no_s() -> None:
         "0 rooms",
         "1,200 rooms",
     ]
+
+
+@pytest.mark.parametrize(("status", "words"), [(0, "complete"), (4, "key refused"), (99, "status 99")])
+def test_an_exit_status_has_words(status: int, words: str) -> None:
+    assert exit_words(status) == words

@@ -16,6 +16,7 @@ from hsmirror.settings import (
     ArchiveSettings,
     ExperimentSettings,
     LimitSettings,
+    MonitorSettings,
 )
 from hsmirror.settings.example import example
 
@@ -23,6 +24,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "api": ApiSettings,
     "limits": LimitSettings,
     "archive": ArchiveSettings,
+    "monitor": MonitorSettings,
 }
 KEYS = sorted(f"{table}.{name}" for table in SECTIONS for name in SECTIONS[table].__struct_fields__)
 
@@ -51,6 +53,7 @@ def test_the_example_holds_every_key_with_its_default_and_no_other() -> None:
         "api": as_written(ApiSettings()),
         "limits": as_written(LimitSettings()),
         "archive": as_written(ArchiveSettings()),
+        "monitor": as_written(MonitorSettings()),
         "experiments": [as_written(ExperimentSettings(id="exp_research_001"))],
     }
 

@@ -57,6 +57,39 @@ def test_the_settings_give_numbers_with_their_units() -> None:
     assert LimitSettings(max_download_rate="1kB/s").max_download_bytes_per_second == 1000.0
 
 
+def test_older_versions_are_kept_for_ever_unless_a_time_is_given() -> None:
+    assert ArchiveSettings().keep_superseded_seconds is None
+    assert ArchiveSettings(keep_superseded="180d").keep_superseded_seconds == 180 * 86_400
+
+
+@pytest.mark.parametrize("url", ["https://ping.test/5ecret?rid=1", "http://127.0.0.1:8000/5ecret", ""])
+def test_a_ping_address_is_https_or_on_this_machine(place: Place, url: str) -> None:
+    monitor = place.load(overrides={"monitor.ping_url": url}).monitor
+    assert (monitor.ping_address.reveal() if monitor.ping_address else "") == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://ping.test/5ecret",
+        "https://lab@ping.test/5ecret",
+        "https://ping.test:port/5ecret",
+        "ping.test",
+    ],
+)
+def test_any_other_ping_address_is_refused_and_not_shown(place: Place, url: str) -> None:
+    fault = place.fault(overrides={"monitor.ping_url": url})
+    assert fault.startswith(
+        "an argument: monitor.ping_url = (not shown: it may hold a secret): expected an https"
+    )
+    assert "5ecret" not in fault
+
+
+def test_a_ping_address_is_not_in_what_the_settings_print(place: Place) -> None:
+    settings = place.load('[monitor]\nping_url = "https://ping.test/5ecret"')
+    assert "5ecret" not in repr(settings) + str(settings.monitor) + str(settings.monitor.ping_address)
+
+
 # --- experiments ----------------------------------------------------------------------------------------------
 def test_an_experiment_is_narrowed_by_its_table(place: Place) -> None:
     text = """
@@ -174,6 +207,7 @@ def test_an_experiment_that_is_no_table_is_refused(place: Place) -> None:
         ("archive.settle", "48"),
         ("archive.recheck", "a month"),
         ("archive.mode", "750 "),
+        ("archive.keep_superseded", "180"),
         ("archive.mode", 0o750),
         ("api.organization_id", "org 1"),
         ("api.organization_id", "org\r\nX-Api-Key: 1"),

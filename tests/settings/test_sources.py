@@ -14,6 +14,7 @@ from hsmirror.settings import (
     ArchiveSettings,
     ExperimentSettings,
     LimitSettings,
+    MonitorSettings,
     Settings,
 )
 
@@ -21,6 +22,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "api": ApiSettings,
     "limits": LimitSettings,
     "archive": ArchiveSettings,
+    "monitor": MonitorSettings,
 }
 KEYS = sorted(f"{table}.{name}" for table in SECTIONS for name in SECTIONS[table].__struct_fields__)
 
@@ -92,7 +94,10 @@ def test_every_key_can_be_given_in_the_environment(place: Place) -> None:
         "HSMIRROR_ARCHIVE__SHARD_SIZE": "1GiB",
         "HSMIRROR_ARCHIVE__SETTLE": "1h30m",
         "HSMIRROR_ARCHIVE__RECHECK": "1w",
+        "HSMIRROR_ARCHIVE__KEEP_SUPERSEDED": "180d",
         "HSMIRROR_ARCHIVE__MODE": "2750",
+        "HSMIRROR_MONITOR__METRICS_FILE": "hsmirror.prom",
+        "HSMIRROR_MONITOR__PING_URL": "https://ping.test/5ecret",
         "HSMIRROR_EXPERIMENTS": "exp_1, exp_2,",
     }
     named = {f"HSMIRROR_{key.replace('.', '__')}".upper() for key in KEYS}
@@ -118,8 +123,10 @@ def test_every_key_can_be_given_in_the_environment(place: Place) -> None:
             shard_size="1GiB",
             settle="1h30m",
             recheck="1w",
+            keep_superseded="180d",
             mode="2750",
         ),
+        monitor=MonitorSettings(metrics_file=place.cwd / "hsmirror.prom", ping_url="https://ping.test/5ecret"),
         experiments=(ExperimentSettings(id="exp_1"), ExperimentSettings(id="exp_2")),
     )
 
@@ -165,6 +172,9 @@ def test_a_byte_order_mark_does_not_hurt(place: Place) -> None:
         ("HSMIRROR_limits__share", "HSMIRROR_LIMITS__SHARE"),
         ("HSMIRROR_LIMITS_SHARE", "HSMIRROR_LIMITS__SHARE"),
         ("HSMIRROR_EXPERIMENTS__ID", "HSMIRROR_EXPERIMENTS"),
+        ("HSMIRROR_EXPERIMENT", "HSMIRROR_EXPERIMENTS"),
+        ("HSMIRROR_ARCHIV", "HSMIRROR_ARCHIVE__PATH"),
+        ("HSMIRROR_PING_URL", "HSMIRROR_MONITOR__PING_URL"),
     ],
 )
 def test_a_misspelt_variable_is_told_the_nearest(place: Place, name: str, nearest: str) -> None:
@@ -178,6 +188,7 @@ def test_variables_that_kubernetes_sets_for_a_service_are_left_alone(place: Plac
         "HSMIRROR_PORT_80_TCP_ADDR",
         "HSMIRROR_ARCHIVE_PORT",
         "HSMIRROR_API_PORT",
+        "HSMIRROR_LAB_SERVICE_PORT_HTTP",
     )
     assert place.load(environ=dict.fromkeys(names, "tcp://10.0.0.1:80")) == place.load()
 
@@ -215,7 +226,7 @@ def test_terminal_escapes_in_names_and_values_are_escaped(place: Place) -> None:
     [
         ("[limit]\nshare = 1", "hsmirror.toml: there is no table 'limit'; did you mean 'limits'?"),
         ("[limits]\nshaer = 1", "hsmirror.toml: there is no key in [limits] 'shaer'; did you mean 'share'?"),
-        ("x = 1", "hsmirror.toml: there is no table 'x'; known are api, limits, archive, experiments"),
+        ("x = 1", "hsmirror.toml: there is no table 'x'; known are api, limits, archive, monitor, experiments"),
         ("limits = 5", "hsmirror.toml: limits is a table: write [limits], and its keys below"),
         (
             "[limits]\nshare = 1.5",
@@ -304,6 +315,7 @@ def test_a_key_under_a_name_of_ours_is_refused_with_the_three_right_ways(place: 
         ("api.base_url", "http://lab:p4ssw0rd@host/v3"),
         ("api.base_url", "https://lab:p4ss/w0rd@host/v3"),
         ("api.base_url", "https://host/v3?token=p4ssw0rd"),
+        ("monitor.ping_url", "ftp://ping.test/p4ssw0rd"),
         ("api.key_command", "curl -H 'Authorization: p4ssw0rd"),
         ("archive.compression", "hst_live_p4ssw0rd"),
     ],

@@ -1,0 +1,169 @@
+"""Parts of recording files that runs leave behind: gone on with where that helps, and cleared where not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+from conftest import StartLab
+from oracle import differences, held_files
+from sync_runs import run_sync
+
+from hsmirror.api.headers import OfferedHashes
+from hsmirror.archive.durable import Modes
+from hsmirror.archive.layout import Layout
+from hsmirror.archive.receipts import FileReceipt, Receipt, Receipts
+from hsmirror.mirror.files import PartialFile, PartialNote, settle_partial_files
+
+MODES = Modes()
+NOW = 2_000_000_000.0
+DAY = 86_400.0
+PATH = "experiment_id=e/files/room_id=r/rec.mp4"
+NOTE = PartialNote("/bucket/rec.mp4", '"v1"', 100)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "archive")
+
+
+def part_of(layout: Layout, content: bytes, *, days_old: float = 0.0) -> PartialFile:
+    """A part that a run has left, with its note."""
+    part = PartialFile(layout, PATH, MODES)
+    part.open(NOTE.source)
+    part.describe(NOTE)
+    part.append(content)
+    part.keep()
+    for path in layout.partial_files.iterdir():
+        os.utime(path, (NOW - days_old * DAY,) * 2)
+    return part
+
+
+def receipts_of(layout: Layout, *receipts: Receipt) -> Receipts:
+    found = Receipts(layout, MODES, "run")
+    found.append(receipts)
+    return found
+
+
+def held(**given: object) -> FileReceipt:
+    receipt = FileReceipt(
+        path=PATH, experiment="e", room="r", recording_id="rec", size_bytes=100, sha256="0" * 64, etag='"v1"'
+    )
+    return msgspec.structs.replace(receipt, **given)
+
+
+def left_of(layout: Layout) -> list[str]:
+    return sorted(path.suffix for path in layout.partial_files.iterdir())
+
+
+def test_a_part_that_a_run_may_go_on_with_stays(layout: Layout) -> None:
+    part_of(layout, b"x" * 40, days_old=6)
+    settle_partial_files(layout, receipts_of(layout), MODES, now=NOW)
+    assert left_of(layout) == [".json", ".part"]
+
+
+def test_a_part_that_no_run_has_touched_for_a_week_goes(layout: Layout) -> None:
+    part_of(layout, b"x" * 40, days_old=8)
+    settle_partial_files(layout, receipts_of(layout), MODES, now=NOW)
+    assert left_of(layout) == []
+
+
+def test_a_part_of_a_file_that_is_held_by_now_goes(layout: Layout) -> None:
+    part_of(layout, b"x" * 40)
+    settle_partial_files(layout, receipts_of(layout, held()), MODES, now=NOW)
+    assert left_of(layout) == []
+
+
+@pytest.mark.parametrize("other", [{"etag": '"v0"'}, {"size_bytes": 99}])
+def test_a_part_of_a_newer_version_of_what_is_held_stays(layout: Layout, other: dict[str, object]) -> None:
+    part_of(layout, b"x" * 40)
+    settle_partial_files(layout, receipts_of(layout, held(**other)), MODES, now=NOW)
+    assert left_of(layout) == [".json", ".part"]
+
+
+@pytest.mark.parametrize("missing", [".json", ".part"])
+def test_a_part_without_its_note_goes_and_a_note_without_its_part(layout: Layout, missing: str) -> None:
+    part = part_of(layout, b"x" * 40)
+    part.path.with_suffix(missing).unlink()
+    settle_partial_files(layout, receipts_of(layout), MODES, now=NOW)
+    assert left_of(layout) == []
+
+
+@pytest.mark.parametrize("note", [b"{", b"", b"\xff"])
+def test_a_note_that_cannot_be_read_is_none(layout: Layout, note: bytes) -> None:
+    part = part_of(layout, b"x" * 40)
+    part.path.with_suffix(".json").write_bytes(note)
+    part.path.with_suffix(".json.staged").write_bytes(b"{")
+    settle_partial_files(layout, receipts_of(layout), MODES, now=NOW)
+    assert left_of(layout) == []
+
+
+def test_a_part_is_cut_to_what_was_synced(layout: Layout) -> None:
+    part = part_of(layout, b"x" * 40)
+    with part.path.open("ab") as file:
+        file.write(b"not synced")
+    again = PartialFile(layout, PATH, MODES)
+    again.open(NOTE.source)
+    assert (again.size_bytes, part.path.stat().st_size) == (40, 40)
+
+
+@pytest.mark.parametrize(("size", "is_whole"), [(100, True), (99, False)])
+def test_a_file_that_got_its_place_and_no_receipt_is_taken_back_if_it_is_whole(
+    layout: Layout, size: int, is_whole: bool
+) -> None:
+    part = part_of(layout, b"x" * size)
+    place = layout.absolute(PATH)
+    place.parent.mkdir(parents=True)
+    part.path.rename(place)
+    settle_partial_files(layout, receipts_of(layout), MODES, now=place.stat().st_mtime)
+    assert (part.path.exists(), place.exists()) == (is_whole, not is_whole)
+
+
+def test_a_file_with_a_receipt_keeps_its_place(layout: Layout) -> None:
+    part = part_of(layout, b"x" * 100)
+    place = layout.absolute(PATH)
+    place.parent.mkdir(parents=True)
+    part.path.rename(place)
+    settle_partial_files(layout, receipts_of(layout, held()), MODES, now=NOW)
+    assert place.exists()
+    assert left_of(layout) == []
+
+
+async def test_fault_47_killed_before_the_receipt_a_recording_is_not_fetched_again(
+    start_lab: StartLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = await start_lab(rooms=1, recordings_per_room=1)
+    append = Receipts.append
+
+    class Killed(BaseException):
+        pass
+
+    def dies(self: Receipts, receipts: Sequence[Receipt]) -> None:
+        if any(isinstance(receipt, FileReceipt) for receipt in receipts):
+            raise Killed
+        append(self, receipts)
+
+    monkeypatch.setattr(Receipts, "append", dies)
+    with pytest.raises(BaseException) as died:  # a group with the death in it
+        await run_sync(lab, tmp_path)
+    assert "Killed" in repr(died.value)
+    monkeypatch.undo()
+    assert len(held_files(tmp_path / "archive", "exp_research_001")) == 1
+
+    report = await run_sync(lab, tmp_path)
+    assert (report.exit_status, report.downloaded_bytes) == (0, 0)
+    assert differences(tmp_path / "archive", lab.source) == {}
+    superseded = tmp_path / "archive" / ".hsmirror" / "superseded"
+    assert [path for path in superseded.rglob("*") if path.is_file()] == []
+
+
+def test_offered_hashes_are_noted(layout: Layout) -> None:
+    part = part_of(layout, b"x")
+    part.describe(msgspec.structs.replace(NOTE, md5=b"m"))
+    again = PartialFile(layout, PATH, MODES)
+    again.open(NOTE.source)
+    assert again.note is not None
+    assert again.note.hashes == OfferedHashes(md5=b"m")

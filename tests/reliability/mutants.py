@@ -1,0 +1,650 @@
+"""Safeguards taken out one at a time, each in a copy of the tree: some test has to notice.
+
+A mutant names one text of one file, which has to stand there exactly once, so that the list cannot rot. The
+tests that should notice it are named, too; they have to pass where nothing is taken out.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+
+from reliability.figures import Figures
+
+TREE = Path(__file__).parents[2]
+SAMPLE_EVERY = 7
+"""The short form takes each n-th mutant."""
+
+_AT_ONCE = 2
+_LONGEST_SECONDS = 240
+_FAILED = re.compile(r"^(?:FAILED|ERROR) ([^\s\[]+)", re.MULTILINE)
+
+ORDER = "tests/archive/test_durable_order.py"
+DURABLE = "tests/archive/test_durable.py"
+TRANSPORT = "tests/api/test_transport.py"
+STORAGE = "tests/api/test_transport_files.py"
+FILES = "tests/mirror/test_files_proof.py"
+SIGNED = "tests/faults/test_signed_addresses.py"
+ADDRESSES = "tests/api/test_addresses.py"
+PROOF = "tests/mirror/test_proof.py"
+RECEIPTS = "tests/fuzz/test_hostile_receipts.py"
+PRIVACY = "tests/test_privacy.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One safeguard taken out. `file` is below `hsmirror/`; `noticed_by` are arguments of pytest."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    noticed_by: tuple[str, ...]
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    # --- what is on the disk, and when ---
+    Mutant(
+        "a file is not synced",
+        "archive/durable.py",
+        "os.open(path, os.O_RDONLY)\n        try:\n            os.fsync(descriptor)",
+        "os.open(path, os.O_RDONLY)\n        try:\n            pass",
+        (ORDER,),
+    ),
+    Mutant(
+        "a folder is not synced",
+        "archive/durable.py",
+        "os.open(folder, os.O_RDONLY)\n        try:\n            os.fsync(descriptor)",
+        "os.open(folder, os.O_RDONLY)\n        try:\n            pass",
+        (ORDER,),
+    ),
+    Mutant(
+        "a small file takes its place without being synced",
+        "archive/durable.py",
+        "append(staged, content, modes, synced=True)",
+        "append(staged, content, modes)",
+        (DURABLE,),
+    ),
+    Mutant(
+        "a new folder's name is not synced",
+        "archive/durable.py",
+        "        sync_folder(folder.parent)\n        return\n",
+        "        return\n",
+        (ORDER,),
+    ),
+    Mutant(
+        "the folder of a published file is not synced",
+        "archive/durable.py",
+        "    for folder in touched:\n        sync_folder(folder)\n",
+        "",
+        (ORDER, DURABLE),
+    ),
+    Mutant(
+        "the older generation's name is not synced",
+        "archive/durable.py",
+        "    for folder in kept:\n        sync_folder(folder)\n",
+        "",
+        (ORDER,),
+    ),
+    Mutant(
+        "the older generation is not kept",
+        "archive/durable.py",
+        "            keep(root, move.final, move.superseded, modes)\n            kept",
+        "            kept",
+        (DURABLE,),
+    ),
+    Mutant(
+        "a retired file goes before its other name is synced",
+        "archive/durable.py",
+        "    sync_folder(superseded.parent)\n    with disk_errors",
+        "    with disk_errors",
+        (ORDER,),
+    ),
+    Mutant(
+        "the folder of a retired file is not synced",
+        "archive/durable.py",
+        "        current.unlink()\n    sync_folder(current.parent)\n",
+        "        current.unlink()\n",
+        (ORDER,),
+    ),
+    Mutant(
+        "staged files are not synced",
+        "mirror/commit.py",
+        "            self._sync([placement.staged for placement in placements])\n",
+        "",
+        (ORDER,),
+    ),
+    Mutant(
+        "the names of staged files are not synced before an intent relies on them",
+        "mirror/commit.py",
+        "                    durable.sync_folder(folder)\n                self._receipts",
+        "                    pass\n                self._receipts",
+        (ORDER,),
+    ),
+    Mutant(
+        "receipts come before their files",
+        "mirror/commit.py",
+        "            durable.publish(self._layout.root, moves, self._modes)\n            for",
+        "            self._receipts.append([receipt for commit in group for receipt in commit.all_receipts])\n"
+        "            durable.publish(self._layout.root, moves, self._modes)\n            for",
+        (ORDER,),
+    ),
+    Mutant(
+        "nothing is intended",
+        "mirror/commit.py",
+        "        if not (replaces or commit.retired or len(commit.placements) > 1):",
+        "        if True:",
+        (ORDER,),
+    ),
+    Mutant(
+        "receipts are not synced",
+        "archive/receipts.py",
+        "        durable.sync_file(self._segment)\n",
+        "",
+        (ORDER,),
+    ),
+    Mutant(
+        "a new segment's name is not synced",
+        "archive/receipts.py",
+        "            durable.sync_folder(self._segment.parent)\n",
+        "            pass\n",
+        (ORDER,),
+    ),
+    Mutant(
+        "a part's note comes before its bytes are synced",
+        "mirror/files.py",
+        "            durable.sync_file(self.path)\n            self._synced_bytes",
+        "            self._synced_bytes",
+        (ORDER,),
+    ),
+    # --- lengths and hashes ---
+    Mutant(
+        "a write's length is not looked at",
+        "archive/durable.py",
+        "    if os.fstat(descriptor).st_size != size_bytes:",
+        "    if False:",
+        (ORDER,),
+    ),
+    Mutant(
+        "a short write is taken for a whole one",
+        "archive/durable.py",
+        "        left = left[written:]",
+        "        left = left[len(left) :]",
+        (DURABLE,),
+    ),
+    Mutant(
+        "a shard's length is not looked at",
+        "archive/shards.py",
+        "        if self._path.stat().st_size != self._size_bytes:",
+        "        if False:",
+        (ORDER,),
+    ),
+    Mutant(
+        "a zstd frame cut short passes for a whole one",
+        "archive/shards.py",
+        '                    raise EOFError("the last frame is cut short")',
+        "                    return",
+        ("tests/archive/test_shards.py",),
+    ),
+    Mutant(
+        "a recording's size is not checked",
+        "mirror/files.py",
+        "            if size is not None and size != self.size_bytes:",
+        "            if False:",
+        (FILES,),
+    ),
+    Mutant(
+        "an empty recording passes",
+        "mirror/files.py",
+        "        if self.size_bytes < at_least:",
+        "        if False:",
+        (FILES,),
+    ),
+    Mutant(
+        "a recording's hashes are not checked",
+        "mirror/files.py",
+        "            if offered is not None and offered != computed.digest():",
+        "            if False:",
+        (FILES,),
+    ),
+    Mutant(
+        "no MD5 is computed",
+        "mirror/files.py",
+        "        if self._offered.md5 is not None:",
+        "        if False:",
+        (FILES,),
+    ),
+    Mutant(
+        "no CRC32C is computed",
+        "mirror/files.py",
+        "        if self._offered.crc32c is not None:",
+        "        if False:",
+        (FILES,),
+    ),
+    Mutant(
+        "a SHA-256 that is offered is passed over",
+        "api/headers.py",
+        'sha256=_base64(amazon.get("x-amz-checksum-sha256"), 32),',
+        "sha256=None,",
+        ("tests/api/test_headers.py",),
+    ),
+    Mutant(
+        "verify looks at sizes alone",
+        "archive/verify.py",
+        "    if digest.hexdigest() in {receipt.sha256, intended_sha256}:",
+        "    if size == receipt.size_bytes:",
+        ("tests/cli/test_verify.py",),
+    ),
+    Mutant(
+        "recovery takes any staged file for the one that was intended",
+        "mirror/commit.py",
+        "        if _has_hash(staged, receipt.sha256):",
+        "        if staged.is_file():",
+        (RECEIPTS,),
+    ),
+    Mutant(
+        "a part of another object is gone on with",
+        "mirror/files.py",
+        "if self.note is None or self.note.source != source or not",
+        "if self.note is None or not",
+        (FILES,),
+    ),
+    Mutant(
+        "a part is gone on with beyond what has reached the disk",
+        "mirror/files.py",
+        "            os.truncate(self.path, synced_bytes)\n",
+        "            pass\n",
+        (FILES,),
+    ),
+    # --- what a storage host says ---
+    Mutant(
+        "another range than asked for is taken",
+        "api/storage.py",
+        "        if response.status == 206 and (span is None or span.first != start):",
+        "        if False:",
+        (STORAGE,),
+    ),
+    Mutant(
+        "a range of another whole is taken",
+        "mirror/download.py",
+        "            stream.status == 206 and note is not None and note.total_bytes not in {None, total}",
+        "            False",
+        (f"{SIGNED}::test_fault_31_an_object_that_changed_between_two_parts_is_fetched_from_zero",),
+    ),
+    Mutant(
+        "a whole file is added to the part that is there",
+        "mirror/download.py",
+        "        if stream.status == 200 and partial.size_bytes:",
+        "        if False:",
+        (f"{SIGNED}::test_fault_28_a_range_that_is_ignored_starts_the_file_from_zero",),
+    ),
+    Mutant(
+        "a page passes for a recording",
+        "api/storage.py",
+        "        if is_first and _PAGE.match(piece):",
+        "        if False:",
+        (f"{SIGNED}::test_fault_34_nor_is_a_page_that_calls_itself_a_film_and_has_no_size_to_be_held_against",),
+    ),
+    Mutant(
+        "one byte a second is waited for",
+        "api/wire.py",
+        "        if self._waited_seconds > _SPEED_GRACE_SECONDS and is_slow:",
+        "        if False:",
+        (TRANSPORT, STORAGE),
+    ),
+    Mutant(
+        "an answer may be of any size",
+        "api/transport.py",
+        "            if size > LARGEST_BODY_BYTES:",
+        "            if False:",
+        (TRANSPORT,),
+    ),
+    # --- where the key goes, and who is visited ---
+    Mutant(
+        "the key follows a redirect",
+        "api/transport.py",
+        "        if not is_own:",
+        "        if False:",
+        (TRANSPORT,),
+    ),
+    Mutant(
+        "a storage host's redirect is followed anywhere",
+        "api/storage.py",
+        "        return parse_address(target, loopback_allowed=self._loopback_allowed).url.reveal()",
+        "        return target",
+        (STORAGE,),
+    ),
+    Mutant(
+        "a name that resolves to a private address is visited",
+        "api/storage.py",
+        '            if not is_public_host(result["host"]):',
+        "            if False:",
+        (STORAGE,),
+    ),
+    Mutant(
+        "a private address is visited",
+        "api/addresses.py",
+        "        if is_loopback or not is_public_host(host):",
+        "        if False:",
+        (ADDRESSES,),
+    ),
+    Mutant(
+        "plain http is visited",
+        "api/addresses.py",
+        '        if parts.scheme != "https":',
+        "        if False:",
+        (ADDRESSES,),
+    ),
+    Mutant(
+        "an address that no request line can hold is sent",
+        "api/addresses.py",
+        " or not is_sendable(text):",
+        ":",
+        ("tests/fuzz/test_hostile_values.py",),
+    ),
+    Mutant(
+        "a downloadPath may lead anywhere",
+        "mirror/recordings.py",
+        "            _require_own_path(mint_path)\n",
+        "            pass\n",
+        (f"{SIGNED}::test_fault_38_a_download_path_that_leads_away_is_refused_and_the_key_goes_nowhere",),
+    ),
+    # --- secrets ---
+    Mutant(
+        "a secret shows itself",
+        "model.py",
+        '        return "Secret(…)"',
+        "        return self._text",
+        (ADDRESSES, TRANSPORT, "tests/settings"),
+    ),
+    Mutant(
+        "a signed address shows itself",
+        "api/addresses.py",
+        'return f"<SignedAddress on {self.host}, expires_at={self.expires_at}>"',
+        'return f"<SignedAddress {self.url.reveal()}>"',
+        (ADDRESSES,),
+    ),
+    Mutant(
+        "signatures stay in rows",
+        "api/addresses.py",
+        "    if query is None or not (always or _SIGNATURE.search(address)):",
+        "    if True:",
+        (ADDRESSES,),
+    ),
+    Mutant(
+        "the client's own error text is shown",
+        "api/wire.py",
+        'raise TransientError(f"{self._label} broke off ({name})") from None',
+        'raise TransientError(f"{self._label} broke off ({error!r})") from None',
+        (TRANSPORT, STORAGE),
+    ),
+    Mutant(
+        "a server that repeats the key has it shown",
+        "api/transport.py",
+        '        said = said.replace(self._headers["X-API-Key"], "(the key)")\n',
+        "",
+        (TRANSPORT,),
+    ),
+    Mutant(
+        "what is logged is not redacted",
+        "cli/text.py",
+        '    return _QUERY.sub(r"\\1?…", _KEY.sub("hst_…", text))',
+        "    return text",
+        ("tests/cli/test_text.py", "tests/cli/test_main.py"),
+    ),
+    Mutant(
+        "a key file that is open to all is taken",
+        "settings/credentials.py",
+        "    return stat.S_ISREG(found.st_mode) and may_change and bool(found.st_mode & stat.S_IRWXO)",
+        "    return False",
+        ("tests/settings/test_credentials.py",),
+    ),
+    # --- modes, links, names, locks ---
+    Mutant(
+        "files are open to the group",
+        "archive/durable.py",
+        "    file: int = 0o600",
+        "    file: int = 0o640",
+        (DURABLE,),
+    ),
+    Mutant(
+        "the umask narrows what is shared",
+        "archive/durable.py",
+        "                os.fchmod(descriptor, modes.file)",
+        "                pass",
+        (DURABLE,),
+    ),
+    Mutant(
+        "a link above a folder is followed",
+        "archive/durable.py",
+        "        if folder.is_symlink():",
+        "        if False:",
+        (DURABLE,),
+    ),
+    Mutant(
+        "a link that stands for a folder is followed",
+        "archive/durable.py",
+        "        kind = os.lstat(folder).st_mode",
+        "        kind = os.stat(folder).st_mode",
+        (DURABLE,),
+    ),
+    Mutant(
+        "a link that stands for a file is written through",
+        "archive/durable.py",
+        '_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)',
+        "_NO_FOLLOW = 0",
+        (DURABLE,),
+    ),
+    Mutant(
+        "a link passes for a file that is held",
+        "archive/durable.py",
+        "        found = path.lstat()",
+        "        found = path.stat()",
+        (f"{PRIVACY}::test_fault_64_a_linked_shard_is_replaced_and_not_written_through", DURABLE),
+    ),
+    Mutant(
+        "a receipt's path may lead anywhere",
+        "archive/layout.py",
+        "    return _OWN_PATH.fullmatch(path) is not None",
+        "    return True",
+        (RECEIPTS,),
+    ),
+    Mutant(
+        "ids that differ in case meet",
+        "archive/layout.py",
+        '_PLAIN = frozenset(b"abc',
+        '_PLAIN = frozenset(b"ABCabc',
+        ("tests/archive/test_layout.py",),
+    ),
+    Mutant(
+        "two runs hold one archive",
+        "archive/lock.py",
+        "            lock.acquire()",
+        "            pass",
+        ("tests/archive/test_lock.py",),
+    ),
+    Mutant(
+        "two runs send on the same count",
+        "mirror/budget_file.py",
+        "            self._lock.acquire(timeout=_LONGEST_LOCK_SECONDS)",
+        "            pass",
+        (ORDER,),
+    ),
+    # --- what is called complete ---
+    Mutant(
+        "the total is not looked at",
+        "mirror/proof.py",
+        "distinct == claims.rows and total in {None, claims.rows}",
+        "distinct == claims.rows",
+        (PROOF,),
+    ),
+    Mutant(
+        "rows that came twice are counted as two",
+        "mirror/proof.py",
+        "not claims.total_moved and distinct == claims.rows and total",
+        "not claims.total_moved and total",
+        (PROOF,),
+    ),
+    Mutant(
+        "a total that moved does not matter",
+        "mirror/proof.py",
+        "    is_clean = not claims.total_moved and distinct",
+        "    is_clean = distinct",
+        (PROOF,),
+    ),
+    Mutant(
+        "a server's warning does not matter",
+        "mirror/proof.py",
+        "    if last.warnings:",
+        "    if False:",
+        (PROOF,),
+    ),
+    Mutant(
+        "rows that came twice are kept twice",
+        "mirror/merge.py",
+        "                if digest in contents:",
+        "                if False:",
+        ("tests/mirror/test_merge.py",),
+    ),
+    Mutant(
+        "a server may repeat itself for ever",
+        "api/paging.py",
+        "        if self._repeats > (1 if self._rows_have_ids else 3) and not self._total_moved:",
+        "        if False:",
+        ("tests/api/test_paging.py",),
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a mutant: the first test that failed, or why none did."""
+
+    mutant: Mutant
+    killed_by: str = ""
+    trouble: str = ""
+
+
+def measure(*, long: bool = False, workdir: Path) -> Figures:
+    """Try all mutants, or a fixed sample of them, two at a time in copies of the tree below `workdir`."""
+    chosen = MUTANTS if long else MUTANTS[::SAMPLE_EVERY]
+    outcomes = _try_all(chosen, workdir)
+    survivors = [each for each in outcomes if not each.killed_by]
+    return Figures(
+        title="Mutants",
+        says="Each safeguard was taken out by itself, and the tests were run that should notice.",
+        counts=(
+            ("safeguards taken out", len(outcomes)),
+            ("noticed", len(outcomes) - len(survivors)),
+            ("in the whole list", len(MUTANTS)),
+        ),
+        failures=tuple(f"{each.mutant.name} ({each.mutant.file}): {each.trouble}" for each in survivors),
+        table=(
+            ("what was taken out", "of", "noticed by"),
+            *((each.mutant.name, each.mutant.file, each.killed_by or "nothing") for each in outcomes),
+        ),
+    )
+
+
+def misplaced(mutants: Iterable[Mutant] = MUTANTS, tree: Path = TREE) -> list[str]:
+    """Mutants whose text does not stand in their file exactly once, or whose tests are not there."""
+    found = []
+    for mutant in mutants:
+        count = (tree / "hsmirror" / mutant.file).read_text(encoding="utf-8").count(mutant.old)
+        if count != 1:
+            found.append(f"{mutant.name}: its text stands in {mutant.file} {count} times")
+        found += [
+            f"{mutant.name}: there is no {each}"
+            for each in mutant.noticed_by
+            if not (tree / each.partition("::")[0]).exists()
+        ]
+    return found
+
+
+def _try_all(mutants: Sequence[Mutant], workdir: Path) -> list[Outcome]:
+    if wrong := misplaced(mutants):
+        return [Outcome(mutants[0], trouble=each) for each in wrong]
+    trees: Queue[Path] = Queue()
+    for number in range(_AT_ONCE):
+        trees.put(_copy(workdir / f"tree-{number}"))
+
+    def attempt(mutant: Mutant) -> Outcome:
+        tree = trees.get()
+        try:
+            return _try(mutant, tree)
+        finally:
+            trees.put(tree)
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        sound = pool.submit(_unmutated, mutants, trees)
+        if trouble := sound.result():
+            return [Outcome(mutants[0], trouble=trouble)]
+        return list(pool.map(attempt, mutants))
+
+
+def _unmutated(mutants: Sequence[Mutant], trees: Queue[Path]) -> str:
+    """What the named tests say where nothing was taken out; empty where they pass, as they must."""
+    tree = trees.get()
+    try:
+        status, said = _run_tests(tree, dict.fromkeys(test for each in mutants for test in each.noticed_by))
+        return "" if status == 0 else f"its tests fail without it, too: {_first_failed(said)}"
+    finally:
+        trees.put(tree)
+
+
+def _copy(tree: Path) -> Path:
+    for name in ("hsmirror", "tests"):
+        shutil.copytree(TREE / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
+    shutil.copy(TREE / "pyproject.toml", tree)
+    return tree
+
+
+def _try(mutant: Mutant, tree: Path) -> Outcome:
+    path = tree / "hsmirror" / mutant.file
+    sound = path.read_text(encoding="utf-8")
+    _rewrite(path, sound.replace(mutant.old, mutant.new))
+    try:
+        status, said = _run_tests(tree, mutant.noticed_by)
+    finally:
+        _rewrite(path, sound)
+    if status == 0:
+        return Outcome(mutant, trouble="no test notices")
+    if status != 1:
+        return Outcome(mutant, trouble=f"the tests could not be run (status {status})")
+    return Outcome(mutant, killed_by=_first_failed(said))
+
+
+def _rewrite(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    # Python tells by whole seconds and the length whether compiled code is stale, which is too coarse here.
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
+        compiled.unlink()
+
+
+def _run_tests(tree: Path, tests: Iterable[str]) -> tuple[int, str]:
+    """Run them in one process of their own, up to the first failure; a test that hangs fails."""
+    options = ("-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--timeout=60")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *tests],
+        cwd=tree,
+        # The same examples each time, so that what notices a mutant today does so tomorrow.
+        env=os.environ | {"PYTHONPATH": str(tree), "CI": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=_LONGEST_SECONDS,
+        check=False,
+    )
+    return ended.returncode, ended.stdout.decode(errors="replace")
+
+
+def _first_failed(said: str) -> str:
+    found = _FAILED.search(said)
+    return found[1].removeprefix("tests/") if found else "a test that did not say its name"

@@ -1,0 +1,34 @@
+"""A sync that is killed or refused at a system call loses nothing that was held, and the next one mends it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from reliability.kill_points import measure, strace_path
+
+pytestmark = pytest.mark.skipif(
+    strace_path() is None and not os.environ.get("CI"), reason="strace is not installed (CI insists on it)"
+)
+
+
+@pytest.mark.timeout(400)
+def test_faults_40_to_42_and_47_at_system_calls(tmp_path: Path) -> None:
+    figures = measure(workdir=tmp_path)
+    assert figures.failures == ()
+    counts = Counter({name: int(count) for name, count in figures.counts})
+    assert counts["killed, first sync"] >= 10
+    assert counts["killed, second sync"] >= 10
+    assert counts["killed, merge sync"] >= 3
+    assert counts["killed with threads, first sync"] + counts["killed with threads, second sync"] >= 2
+    assert min(counts[name] for name in ("ENOSPC", "EDQUOT", "EIO", "EROFS", "EACCES")) >= 2
+    assert counts["short write, first sync"] + counts["short write, second sync"] >= 8
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3_600)
+def test_faults_40_to_42_and_47_at_every_system_call(tmp_path: Path) -> None:
+    assert measure(long=True, workdir=tmp_path).failures == ()
