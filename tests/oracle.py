@@ -139,6 +139,7 @@ def _receipt_key(receipt: dict[str, Any]) -> str:
         "list": ("experiment", "data_type"),
         "absent": ("what",),
         "pending": ("kind", "path"),
+        "forgotten": ("person",),
     }.get(receipt["kind"], ("path",))
     return "\n".join(json.dumps(receipt[name]) for name in names)
 

@@ -240,7 +240,10 @@ def clear_folder(root: Path, folder: Path) -> None:
 
 def clear_staged(folder: Path) -> None:
     """Remove what `write_whole` has left in a folder when it was cut off; as far as it can be removed."""
-    for staged in folder.glob(f"*{_STAGED}"):
+    found: list[Path] = []
+    with suppress(OSError):
+        found = list(folder.glob(f"*{_STAGED}"))
+    for staged in found:
         with suppress(OSError):
             staged.unlink()
 

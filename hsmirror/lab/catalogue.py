@@ -66,6 +66,14 @@ class Catalogue:
         self._enter(grown.rooms[-1])
         return grown.rooms[-1]
 
+    def remove_room(self, experiment: ExperimentPlan, gone: RoomPlan) -> None:
+        """A room that is there no longer. The id of the last one may be given again."""
+        left = tuple(room for room in experiment.rooms if room.id != gone.id)
+        self._experiments[experiment.id] = replace(experiment, rooms=left)
+        del self._rooms[gone.id]
+        for person in gone.people:
+            self._room_ids_of[person.id].remove(gone.id)
+
     def _enter(self, room: RoomPlan) -> None:
         self._rooms[room.id] = room
         for person in room.people:

@@ -241,6 +241,11 @@ class MadeUpSource:
         self._changed()
         return room.id
 
+    def remove_room(self, experiment_id: str, room_id: str) -> None:
+        """The room and all its data are gone: 404. Raises UsageError for an unknown experiment or room."""
+        self._catalogue.remove_room(self._experiment(experiment_id), self._room(experiment_id, room_id))
+        self._changed()
+
     def revise_recording(self, room_id: str, recording_id: str) -> None:
         """Other bytes of the same size take the place of a recording's file, if there is such a recording."""
         room = self._catalogue.room(room_id)

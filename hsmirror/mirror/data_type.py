@@ -190,6 +190,7 @@ class TypeMirror:
             # Longer than the limits ever allow in a row: room by room each run gets on a little.
             if not (error.exceeds_limits and can_by_room):
                 raise
+            self._total = await self._listed_rows()
             await self._read_by_room()
 
     @property
@@ -245,13 +246,17 @@ class TypeMirror:
 
     async def _is_met(self, held: HeldList) -> bool:
         """Does the server list as many rows as are held? One request."""
+        self._total = await self._listed_rows()
+        return self._total is not None and self._total - held.unaccounted == self._outcome.rows_upstream
+
+    async def _listed_rows(self) -> int | None:
+        """The total that the server names; None where it names none, or refuses to be asked for one row."""
         key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
         try:
             page = await self._context.reader.first_page(key, 1)
         except InvalidParameterError:
-            return False
-        self._total = page.pagination.total
-        return self._total is not None and self._total - held.unaccounted == self._outcome.rows_upstream
+            return None
+        return page.pagination.total
 
     async def _look_for_more(self, held: HeldList, read: Iterable[str]) -> None:
         """The total has moved: read the rooms that are likeliest to have changed, and in the end the whole."""

@@ -164,14 +164,21 @@ def tonight(
 def unsettled_rooms(
     held: HeldList, states: Mapping[str, RoomState], policy: Policy, *, now: float
 ) -> list[Room]:
-    """New rooms and open ones, and of a list that is read room by room those that are due to be read again."""
+    """New rooms and open ones, and of a list that is read room by room those that are due to be read again.
+
+    A room that has vanished, and whose rows are marked as gone, is done with.
+    """
     is_by_room = held.way is Way.ROOMS
     return [
         room
-        for room in dict.fromkeys((*states, *held.rooms))
+        for room in dict.fromkeys((*states, *(room for room in held.rooms if not _is_gone(held, room, states))))
         if not is_settled(held, room, None if room is None else states.get(room), policy)
         or (is_by_room and room is not None and now >= held.read_at(room) + policy.recheck_seconds)
     ]
+
+
+def _is_gone(held: HeldList, room: Room, states: Mapping[str, RoomState]) -> bool:
+    return bool(states) and room is not None and room not in states and not held.rooms[room].rows
 
 
 def whole_requests(held: HeldList) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ async def read_proven(
     """
     passes: list[PassFacts] = []
     staged: list[PartsByRoom] = []
+    forgotten: Counter[int] = Counter()
     while True:
         writer = ListWriter(key, context.staging, on_rows=context.tally.add_rows, on_recordings=on_rows)
         sink = _TellingRooms(writer) if must_tell_rooms else writer
@@ -89,6 +91,7 @@ async def read_proven(
             writer.discard()
             raise
         staged.append(await writer.seal())
+        forgotten |= writer.forgotten_marks
         # Rows without an id may be alike to the byte and still each be real. In one page they are; over several
         # a row that came twice and one that was passed over look the same, and a second reading has to agree.
         distinct = writer.distinct
@@ -105,7 +108,12 @@ async def read_proven(
         distinct_in_all: int | None = None
         if len(passes) > 1 or facts.distinct != facts.claims.rows:
             parts, distinct_in_all = await anyio.to_thread.run_sync(
-                _combine, context, key.data_type, staged, passes
+                _combine,
+                context,
+                key.data_type,
+                staged,
+                passes,
+                len(forgotten) if has_ids else forgotten.total(),
             )
         verdict = judge(passes, distinct_in_all=distinct_in_all)
         if verdict.judgement is not Judgement.READ_AGAIN:
@@ -121,7 +129,11 @@ async def read_proven(
 
 
 def _combine(
-    context: Context, data_type: DataType, staged: Sequence[PartsByRoom], passes: Sequence[PassFacts]
+    context: Context,
+    data_type: DataType,
+    staged: Sequence[PartsByRoom],
+    passes: Sequence[PassFacts],
+    forgotten_rows: int,
 ) -> tuple[PartsByRoom, int]:
     """All passes together: the last one's rows without repeats, then what only earlier ones showed.
 
@@ -143,7 +155,8 @@ def _combine(
         readings = [[part.path for part in parts.get(room, [])] for parts in reversed(staged)]
         builder = context.staging.builder()
         combined[room] = write_rows(_union(readings, identity), builder)
-    return combined, sum(part.rows for parts in combined.values() for part in parts)
+    # Rows that were left out are part of the list that is to be proven.
+    return combined, forgotten_rows + sum(part.rows for parts in combined.values() for part in parts)
 
 
 def _union(readings: Sequence[Sequence[Path]], identity: Identity) -> Iterator[bytes]:

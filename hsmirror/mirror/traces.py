@@ -142,7 +142,7 @@ class _Scan:
 def _teller_of_nobody(data_type: DataType) -> Callable[[bytes], bool]:
     """Tells rows that should name a person, as those of this type do, and name none."""
     if Scope.PARTICIPANT not in data_type.scopes or not data_type.person_fields:
-        return lambda row: False
+        return lambda _: False
     fields = [field.encode() for field in data_type.person_fields]
     as_usual = b'"%s":"' % fields[0]  # found many times faster than a pattern
     named = re.compile(rb'"(?:%s)"\s*:\s*(?!null|\s)' % b"|".join(map(re.escape, fields)))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hsmirror.archive.durable import Modes, append, make_folder
+from hsmirror.archive.durable import Modes, append, has_size, make_folder
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import Receipts as AllReceipts
 from hsmirror.archive.receipts import ShardReceipt
@@ -201,6 +201,15 @@ def test_fault_42_bytes_that_the_system_claims_to_have_taken_are_looked_for(
     with pytest.raises(StorageError):
         append(layout.root / "file", b"0123456789", MODES)
     assert (layout.root / "file").read_bytes() == b""
+
+
+def test_fault_64_a_link_to_a_file_of_the_right_size_is_not_the_file(layout: Layout) -> None:
+    (layout.root / "file").write_bytes(b"0123456789")
+    (layout.root / "link").symlink_to(layout.root / "file")
+    assert has_size(layout.root / "file", 10)
+    assert not has_size(layout.root / "file", 9)
+    assert not has_size(layout.root / "link", 10)
+    assert not has_size(layout.root / "missing", 0)
 
 
 # --- locks ------------------------------------------------------------------------------------------------

@@ -136,7 +136,9 @@ async def test_fault_41_of_a_recording_whose_sync_failed_no_byte_is_gone_on_from
         response = web.StreamResponse(headers={"Content-Length": "60000"})
         await response.prepare(request)
         await response.write(bytes(30_000))
-        await anyio.sleep(0.5)  # time to arrive
+        while not list((tmp_path / "archive/.hsmirror/staging/files").glob("*.json")):
+            await anyio.sleep(0.01)
+        await anyio.sleep(0.3)  # what comes after the mirror has begun to read, it keeps
         connection_of(request).close()
         return response
 
@@ -398,11 +400,10 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_fault_46_bit_rot_is_found_by_verify(start_lab_in_thread, tmp_path):
+def test_fault_46_bit_rot_is_found_by_verify_and_mended_by_its_repair(start_lab_in_thread, tmp_path):
     lab = start_lab_in_thread(rooms=2, events_per_room=20, recordings_per_room=2)
     archive = tmp_path / "archive"
     assert processes.run(tmp_path, *processes.sync_arguments(), lab=lab).status == 0
-    assert processes.run(tmp_path, "verify", "archive").status == 0
     (shard, other), film = shards(archive, EXPERIMENT, "events"), next(archive.glob("*/files/*/*.mp4"))
     flip(shard)
     flip(film)
@@ -412,6 +413,10 @@ def test_fault_46_bit_rot_is_found_by_verify(start_lab_in_thread, tmp_path):
     found = orjson.loads(ended.out)
     damaged = {each.partition(": ")[0] for each in found["damaged"]}
     assert damaged == {path.relative_to(archive).as_posix() for path in (shard, film, other)}
+    ended = processes.run(tmp_path, "verify", "archive", "--repair", "--json", lab=lab)
+    assert ended.status == 0
+    assert set(orjson.loads(ended.out)["repaired"]) == damaged
+    assert differences(archive, lab.source) == {}
 
 
 async def test_fault_46_what_is_damaged_is_mended_from_upstream(start_lab, tmp_path):

@@ -7,6 +7,7 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -107,24 +108,40 @@ def test_fault_62_a_key_on_the_command_line_is_not_taken(start_lab_in_thread, tm
 
 
 # --- permissions -----------------------------------------------------------------------------------------
-@pytest.fixture
-def no_umask() -> Iterator[None]:
-    """So that what is private is so by the mirror's own doing."""
-    before = os.umask(0)
-    yield
-    os.umask(before)
+@contextmanager
+def umask(bits: int) -> Iterator[None]:
+    before = os.umask(bits)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permission bits")
-@pytest.mark.parametrize(("mode", "folders", "files"), [("", 0o700, 0o600), ("0750", 0o750, 0o640)])
+@pytest.mark.parametrize(
+    ("mode", "users_umask", "folders", "files"),
+    [
+        ("", 0o000, 0o700, 0o600),
+        ("0750", 0o000, 0o750, 0o640),
+        pytest.param(
+            "0750",
+            0o077,
+            0o750,
+            0o640,
+            # To be made an ordinary case as soon as `durable.make_folder` sets the mode of the root, too.
+            marks=pytest.mark.xfail(reason="the archive's own folder is made through the umask"),
+        ),
+    ],
+)
 async def test_fault_63_the_archive_is_private_unless_configured_otherwise(
-    start_lab, tmp_path, no_umask, mode, folders, files
+    start_lab, tmp_path, mode, users_umask, folders, files
 ):
-    """With no umask at all, through two runs, superseded files and reports included."""
+    """Whatever the umask, through two runs, superseded files and reports included."""
     lab = await start_lab(**SMALL)
     overrides = {"archive.mode": mode} if mode else None
     for _ in range(2):
-        assert (await run_sync(lab, tmp_path, full=True, overrides=overrides)).exit_status == 0
+        with umask(users_umask):
+            assert (await run_sync(lab, tmp_path, full=True, overrides=overrides)).exit_status == 0
         lab.source.add_rows(EXPERIMENT, ROOM, "events", 3)
     archive = tmp_path / "archive"
     paths = [archive, *archive.rglob("*")]

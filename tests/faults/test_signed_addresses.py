@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ class Stored:
 
     true: bytes
     headers: Mapping[str, str]
+    partial_files: Path
+    """Where the mirror writes down what it has begun to read."""
 
     @property
     def half(self) -> bytes:
@@ -60,6 +62,7 @@ class ScriptedStorage:
     """Answers the nth download by the nth of `lies`, given the file as it is; all later ones truly."""
 
     lies: Sequence[Lie]
+    partial_files: Path
     source: Any = None
     ranges: list[str | None] = field(default_factory=list)
 
@@ -73,14 +76,16 @@ class ScriptedStorage:
             room, name = request.match_info["room"], request.match_info["name"]
             file = await self.source.recording_file(room, name.rpartition(".")[0])
             hashes = f"crc32c={file.crc32c_base64},md5={file.md5_base64}"
-            stored = Stored(file.path.read_bytes(), {"ETag": entity_tag(file), "x-goog-hash": hashes})
+            headers = {"ETag": entity_tag(file), "x-goog-hash": hashes}
+            stored = Stored(file.path.read_bytes(), headers, self.partial_files)
             return await self.lies[number](request, stored)
 
         return scripted
 
 
-async def start_scripted(start_lab: Any, *lies: Lie, **given: Any) -> tuple[Any, ScriptedStorage]:
-    storage = ScriptedStorage(lies)
+async def start_scripted(start_lab: Any, folder: Path, *lies: Lie, **given: Any) -> tuple[Any, ScriptedStorage]:
+    """A lab, and its storage host; `folder` is where the runs are."""
+    storage = ScriptedStorage(lies, folder / "archive/.hsmirror/staging/files")
     lab = await start_lab(faults=LabFaults(storage=(storage.middleware(),)), **(ONE | given))
     storage.source = lab.source
     return lab, storage
@@ -156,7 +161,7 @@ async def test_fault_24_an_address_that_expired_before_the_start_is_renewed_and_
 
 
 async def test_fault_24_addresses_found_expired_by_their_host_are_not_counted_as_failures(start_lab, tmp_path):
-    lab, storage = await start_scripted(start_lab, *[expired_on_google] * 4, storage=MINTED)
+    lab, storage = await start_scripted(start_lab, tmp_path, *[expired_on_google] * 4, storage=MINTED)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert (report.exit_status, report.problems) == (0, ())
     assert is_held_as_it_is(tmp_path, lab)
@@ -164,7 +169,7 @@ async def test_fault_24_addresses_found_expired_by_their_host_are_not_counted_as
 
 
 async def test_fault_24_a_host_whose_addresses_are_always_expired_is_given_up(start_lab, tmp_path):
-    lab, storage = await start_scripted(start_lab, *[expired_on_google] * 100, storage=MINTED)
+    lab, storage = await start_scripted(start_lab, tmp_path, *[expired_on_google] * 100, storage=MINTED)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert report.exit_status == Exit.INCOMPLETE
     assert len(storage.ranges) <= 10
@@ -172,7 +177,7 @@ async def test_fault_24_a_host_whose_addresses_are_always_expired_is_given_up(st
 
 async def test_fault_25_a_download_that_breaks_goes_on_from_its_byte_under_a_fresh_address(start_lab, tmp_path):
     """It breaks half-way; when it is resumed, its address has expired meanwhile."""
-    lab, storage = await start_scripted(start_lab, half, expired_on_google, storage=MINTED)
+    lab, storage = await start_scripted(start_lab, tmp_path, half, expired_on_google, storage=MINTED)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert (report.exit_status, report.problems) == (0, ())
     assert is_held_as_it_is(tmp_path, lab)
@@ -214,7 +219,7 @@ async def test_fault_26_the_servers_clock_counts_and_not_ours(start_lab, tmp_pat
 async def test_fault_27_each_providers_word_for_expiry_is_understood(start_lab, tmp_path, expired):
     dialect = "s3" if expired is expired_on_amazon else "gcs"
     storage = StorageOptions(addresses="minted", dialect=dialect)
-    lab, scripted = await start_scripted(start_lab, expired, storage=storage)
+    lab, scripted = await start_scripted(start_lab, tmp_path, expired, storage=storage)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert (report.exit_status, report.problems) == (0, ())
     assert is_held_as_it_is(tmp_path, lab)
@@ -229,7 +234,7 @@ async def test_fault_27_a_refusal_that_is_no_expiry_is_not_taken_for_one(start_l
         )
 
     storage = StorageOptions(addresses="minted", dialect=dialect)
-    lab, scripted = await start_scripted(start_lab, *[denied] * 100, storage=storage)
+    lab, scripted = await start_scripted(start_lab, tmp_path, *[denied] * 100, storage=storage)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert report.exit_status == Exit.INCOMPLETE
     assert len(scripted.ranges) == 2  # once more under a fresh address, in case
@@ -241,7 +246,7 @@ async def test_fault_28_a_range_that_is_ignored_starts_the_file_from_zero(start_
     async def all_of_it(request: web.Request, stored: Stored) -> web.StreamResponse:
         return web.Response(body=stored.true, headers=dict(stored.headers))
 
-    lab, storage = await start_scripted(start_lab, half, all_of_it)
+    lab, storage = await start_scripted(start_lab, tmp_path, half, all_of_it)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert (report.exit_status, storage.ranges) == (0, [None, HALVED])
     assert is_held_as_it_is(tmp_path, lab)
@@ -261,7 +266,7 @@ async def no_span(request: web.Request, stored: Stored) -> web.StreamResponse:
 
 @pytest.mark.parametrize("lie", [other_start, other_total, no_span])
 async def test_fault_29_a_part_that_is_not_the_one_asked_for_is_refused(start_lab, tmp_path, lie):
-    lab, storage = await start_scripted(start_lab, half, lie)
+    lab, storage = await start_scripted(start_lab, tmp_path, half, lie)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert (report.exit_status, report.problems) == (0, ())
     assert is_held_as_it_is(tmp_path, lab)
@@ -278,7 +283,7 @@ async def test_fault_30_a_416_completes_a_file_whose_size_and_hash_say_so(start_
     async def all_but_its_end(request: web.Request, stored: Stored) -> web.StreamResponse:
         return await send_then_break(request, stored.true, stored, promised=None)
 
-    lab, storage = await start_scripted(start_lab, all_but_its_end, nothing_behind)
+    lab, storage = await start_scripted(start_lab, tmp_path, all_but_its_end, nothing_behind)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert (report.exit_status, report.problems) == (0, ())
     assert is_held_as_it_is(tmp_path, lab)
@@ -286,7 +291,7 @@ async def test_fault_30_a_416_completes_a_file_whose_size_and_hash_say_so(start_
 
 
 async def test_fault_30_a_416_for_half_a_file_completes_nothing(start_lab, tmp_path):
-    lab, storage = await start_scripted(start_lab, half, nothing_behind)
+    lab, storage = await start_scripted(start_lab, tmp_path, half, nothing_behind)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert (report.exit_status, storage.ranges) == (0, [None, HALVED, None])
     assert is_held_as_it_is(tmp_path, lab)
@@ -296,7 +301,7 @@ async def test_fault_30_a_416_does_not_make_wrong_bytes_right(start_lab, tmp_pat
     async def wrong_but_as_many(request: web.Request, stored: Stored) -> web.StreamResponse:
         return await send_then_break(request, bytes(SIZE), stored, promised=None)
 
-    lab, storage = await start_scripted(start_lab, wrong_but_as_many, nothing_behind)
+    lab, storage = await start_scripted(start_lab, tmp_path, wrong_but_as_many, nothing_behind)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert report.exit_status == 0
     assert is_held_as_it_is(tmp_path, lab)
@@ -307,13 +312,13 @@ async def test_fault_31_an_object_that_changed_between_two_parts_is_fetched_from
     """The first half is of an older version; the host says so when `If-Match` asks for that one."""
 
     async def half_of_an_older_one(request: web.Request, stored: Stored) -> web.StreamResponse:
-        return await send_then_break(request, bytes(SIZE // 2), Stored(b"", {"ETag": '"older"'}))
+        return await send_then_break(request, bytes(SIZE // 2), replace(stored, headers={"ETag": '"older"'}))
 
     async def changed(request: web.Request, stored: Stored) -> web.StreamResponse:
         assert request.headers["If-Match"] == '"older"'
         return web.Response(status=412, text="<Error><Code>PreconditionFailed</Code></Error>")
 
-    lab, storage = await start_scripted(start_lab, half_of_an_older_one, changed)
+    lab, storage = await start_scripted(start_lab, tmp_path, half_of_an_older_one, changed)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert (report.exit_status, storage.ranges) == (0, [None, HALVED, None])
     assert is_held_as_it_is(tmp_path, lab)
@@ -325,12 +330,12 @@ async def test_fault_32_under_another_etag_size_and_hash_decide(start_lab, tmp_p
 
     async def first_half(request: web.Request, stored: Stored) -> web.StreamResponse:
         part = stored.half if are_same else bytes(SIZE // 2)
-        return await send_then_break(request, part, Stored(b"", {"ETag": '"older"'}))
+        return await send_then_break(request, part, replace(stored, headers={"ETag": '"older"'}))
 
     async def rest_of_another(request: web.Request, stored: Stored) -> web.StreamResponse:
         return part_of(stored.rest, stored.headers)
 
-    lab, storage = await start_scripted(start_lab, first_half, rest_of_another)
+    lab, storage = await start_scripted(start_lab, tmp_path, first_half, rest_of_another)
     report = await run_sync(lab, tmp_path, **RECORDINGS)
     assert (report.exit_status, report.problems) == (0, ())
     assert is_held_as_it_is(tmp_path, lab)
@@ -358,7 +363,7 @@ async def xml(request: web.Request, stored: Stored) -> web.StreamResponse:
 
 async def refused_twice(start_lab: Any, folder: Path, lie: Lie) -> None:
     """What is not the file is tried once more, kept nowhere, and reported with where and what."""
-    lab, storage = await start_scripted(start_lab, *[lie] * 100)
+    lab, storage = await start_scripted(start_lab, folder, *[lie] * 100)
     report = await run_sync(lab, folder, **RECORDINGS)
     assert report.exit_status == Exit.INCOMPLETE
     assert len(storage.ranges) == 2

@@ -128,12 +128,15 @@ def opened(root: Path) -> Receipts:
     return open_archive(Layout(root), "https://api.example.com", MODES, ManualClock(1_800_000_000.0))[1]
 
 
+NOT_YET = pytest.mark.xfail(reason="reported: what a receipt's fields hold is not looked at when it is read")
+
+
 def line(receipt: dict[str, Any], **changed: object) -> bytes:
     return json.dumps(receipt | changed).encode()
 
 
 # --- anything at all --------------------------------------------------------------------------------------
-@pytest.mark.xfail(reason="reported: a planted line may end the reading", strict=False)
+@pytest.mark.xfail(reason="reported: a planted line may end the reading")
 @given(lines=st.lists(hostile_lines(), min_size=1, max_size=4))
 @example(lines=[b'{"kind":"shard","x":' + b"[" * 5000])
 @example(lines=[line(INTENT, receipts=[])])
@@ -209,7 +212,7 @@ def test_fault_64_a_planted_intent_moves_nothing_out_there(intent: bytes) -> Non
         assert not [each for each in receipts if isinstance(each, IntentReceipt)]
 
 
-@pytest.mark.xfail(reason="reported: what an intent says is staged is not held against staging", strict=False)
+@pytest.mark.xfail(reason="reported: what an intent says is staged is not held against staging")
 def test_fault_64_a_planted_intent_takes_nothing_in_from_outside() -> None:
     with archive_with(line(INTENT, receipts=[DOCUMENT], staged=["../../../outside/secret"])) as root:
         (root / ".hsmirror" / "staging").mkdir(parents=True)
@@ -235,7 +238,7 @@ def test_fault_47_what_is_staged_as_it_was_intended_is_put_in_place() -> None:
 
 
 # --- links ------------------------------------------------------------------------------------------------
-@pytest.mark.xfail(reason="reported: retiring goes through a linked folder", strict=False)
+@pytest.mark.xfail(reason="reported: retiring goes through a linked folder")
 def test_fault_64_a_planted_intent_retires_nothing_through_a_link() -> None:
     gone = {**SHARD, "path": "experiment_id=e/secret", "sha256": None}
     with archive_with(line(INTENT, receipts=[gone], staged=[])) as root:
@@ -244,7 +247,7 @@ def test_fault_64_a_planted_intent_retires_nothing_through_a_link() -> None:
             opened(root)
 
 
-@pytest.mark.xfail(reason="reported: verify goes through a linked folder", strict=False)
+@pytest.mark.xfail(reason="reported: verify goes through a linked folder")
 def test_fault_64_verify_does_not_read_through_a_linked_folder() -> None:
     """The bytes behind the link are the right ones; they are not in the archive all the same."""
     with archive_with(line(DOCUMENT, path="experiment_id=e/secret")) as root:
@@ -276,9 +279,17 @@ def test_fault_64_a_link_is_found_wherever_in_a_path_it_stands() -> None:
 
 
 # --- segments ---------------------------------------------------------------------------------------------
-@pytest.mark.xfail(reason="reported: a segment of the year 9999 leaves no time for the next run", strict=False)
 @pytest.mark.parametrize(
-    "name", ["99991231T235959Z-aaaa.jsonl", "zzzz.jsonl", "00000000T000000Z-.jsonl", ".jsonl"]
+    "name",
+    [
+        pytest.param(
+            "99991231T235959Z-aaaa.jsonl",
+            marks=pytest.mark.xfail(reason="reported: the year 9999 leaves no time for the next run"),
+        ),
+        "zzzz.jsonl",
+        "00000000T000000Z-.jsonl",
+        ".jsonl",
+    ],
 )
 def test_fault_51_any_name_of_a_segment_leaves_room_for_the_next_run(name: str) -> None:
     with archive_with(line(LIST), segment=name) as root:
@@ -291,16 +302,16 @@ def test_fault_51_any_name_of_a_segment_leaves_room_for_the_next_run(name: str) 
 @pytest.mark.parametrize(
     ("kind", "changed"),
     [
-        ("shard", {"fetched_at": "soon"}),
+        pytest.param("shard", {"fetched_at": "soon"}, marks=NOT_YET),
         ("shard", {"complete_for": [{"start": "soon"}]}),
-        ("shard", {"size_bytes": -1, "rows": -5, "gone_rows": 10**30}),
+        pytest.param("shard", {"size_bytes": -1, "rows": -5, "gone_rows": 10**30}, marks=NOT_YET),
         ("shard", {"part": 10**9}),
         ("shard", {"sha256": "../../../outside/secret"}),
-        ("shard", {"path": "../outside/secret"}),
+        pytest.param("shard", {"path": "../outside/secret"}, marks=NOT_YET),
         ("shard", {"experiment": "\x00", "room": "../.."}),
-        ("list", {"read_at": "soon", "whole_at": "soon"}),
-        ("list", {"rooms_read_at": {"room": "soon"}}),
-        ("list", {"way": "the scenic one"}),
+        pytest.param("list", {"read_at": "soon", "whole_at": "soon"}, marks=NOT_YET),
+        pytest.param("list", {"rooms_read_at": {"room": "soon"}}, marks=NOT_YET),
+        pytest.param("list", {"way": "the scenic one"}, marks=NOT_YET),
         ("list", {"total": -1, "rows": 10**30}),
         ("file", {"size_bytes": 10**30, "sha256": "zz"}),
         ("document", {"path": "experiment_id=e/../../../outside/secret"}),

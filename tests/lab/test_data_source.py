@@ -459,3 +459,14 @@ def test_changes_to_what_is_not_there_are_refused_by_name(source: MadeUpSource) 
         source.add_room("exp_nowhere")
     with pytest.raises(UsageError, match="room_nowhere"):
         source.add_rows(EXPERIMENT, "room_nowhere", "events", 1)
+
+
+async def test_a_room_that_was_removed_is_nowhere_any_more(tmp_path: Path) -> None:
+    source = MadeUpSource(LabShape(rooms=3), tmp_path)
+    (experiment,) = source.experiment_ids()
+    gone, *left = source.room_ids(experiment)
+    source.remove_room(experiment, gone)
+    assert source.room_ids(experiment) == left
+    assert {room for room, _ in source.ledger_rows(experiment, "events")} == set(left)
+    with pytest.raises(UsageError, match=gone):
+        source.add_rows(experiment, gone, "events", 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import json
 from pathlib import Path
 
 import google_crc32c
@@ -13,6 +15,9 @@ from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
 from hsmirror.errors import CorruptError
 from hsmirror.mirror.files import PartialFile, PartialNote
+from hsmirror.mirror.run import RunOptions, sync
+from hsmirror.model import Secret
+from hsmirror.settings import ExperimentSettings, load
 
 CONTENT = b"the bytes of a recording"
 MD5 = hashlib.md5(CONTENT).digest()
@@ -111,3 +116,56 @@ def test_fault_64_a_link_in_the_place_of_a_part_is_removed_and_not_gone_on_with(
     found = again(tmp_path)
     assert (found.size_bytes, found.path.is_symlink()) == (0, False)
     assert outside.read_bytes() == CONTENT * 2
+
+
+# --- over the wire ----------------------------------------------------------------------------------------
+async def test_fault_31_the_rest_of_another_version_is_not_added_where_only_the_total_tells(
+    tmp_path: Path,
+) -> None:
+    """No hash, no ETag, no size in the row: old beginning and new rest together are as long as is said.
+
+    It breaks off behind more than the client buffers, so that some of it has been taken for sure.
+    """
+    old, new = b"o" * (12 << 20), b"n" * (13 << 20)
+    asked: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target, *fields = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        if "/data/recordings/" in target:
+            row = {"recordingId": "rec", "roomId": "r", "downloadUrl": f"http://{host}/rec.mp4"}
+            writer.write(_answer("200 OK", json.dumps({"data": [row], "metadata": {}}).encode()))
+        elif "/api/" in target:
+            writer.write(_answer("404 Not Found", b"{}"))
+        else:
+            asked.append(next((each for each in fields if each.startswith("Range:")), ""))
+            if len(asked) == 1:
+                writer.write(_answer("200 OK", old, cut=11 << 20))
+            elif asked[-1]:
+                start = int(asked[-1].removeprefix("Range: bytes=").removesuffix("-"))
+                span = f"Content-Range: bytes {start}-{len(new) - 1}/{len(new)}"
+                writer.write(_answer("206 Partial Content", new[start:], span))
+            else:
+                writer.write(_answer("200 OK", new))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    overrides = {"api.base_url": f"http://{host}/api/v3", "archive.path": str(tmp_path / "archive")}
+    report = await sync(
+        load(config=None, environ={}, overrides=overrides, cwd=tmp_path, user_config_dir=tmp_path),
+        Secret("key"),
+        [ExperimentSettings(id="e", data_types=("recordings",))],
+        options=RunOptions(state_folder=tmp_path / "state"),
+    )
+    server.close()
+    assert report.exit_status == 0
+    (file,) = (tmp_path / "archive").glob("*/files/*/rec.mp4")
+    is_new = file.read_bytes() == new  # on their own: millions of bytes are not to be shown
+    assert is_new
+    assert [bool(each) for each in asked] == [False, True, False]
+
+
+def _answer(status: str, body: bytes, *fields: str, cut: int | None = None) -> bytes:
+    head = "\r\n".join((f"HTTP/1.1 {status}", "Connection: close", f"Content-Length: {len(body)}", *fields))
+    return f"{head}\r\n\r\n".encode() + body[:cut]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import zlib
 from collections import Counter
@@ -127,6 +128,8 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
     """`first`: no archive yet; `second`: an archive of several generations, whose upstream has changed in
     every way since; `merge`: an archive that is up to date, in so many segments that they are merged.
     """
+    # Clients that are killed in the middle of an answer are not worth a traceback each.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     files_dir, base = folder / "lab", folder / "base"
     for each in (files_dir, base):
         each.mkdir(parents=True)

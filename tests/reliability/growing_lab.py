@@ -48,9 +48,6 @@ KINDS: dict[str, Kind] = {
     "participants": Kind("participantId", 2),
     "variables": Kind("id", 2, at_experiment=False, paged=False),
 }
-MOVING = tuple(name for name in KINDS if name not in {"rooms", "participants"})
-"""The data types whose rows come late, go, or are edited."""
-
 LATENCY_SECONDS = (0.02, 0.6)
 PER_HOUR, PER_MINUTE_AND_ENDPOINT = 1000, 100
 HOUR, MINUTE = 3600.0, 60.0
@@ -83,16 +80,19 @@ class Ledger:
 class GrowingLab:
     """The upstream: what is there now, and what ever was. Rows are bytes, served and remembered as they are."""
 
-    def __init__(self, clock: VirtualClock, *, page_rows: int, seed: int = 1) -> None:
+    def __init__(
+        self, clock: VirtualClock, *, page_rows: int, kinds: Sequence[str] = tuple(KINDS), seed: int = 1
+    ) -> None:
+        self.kinds = {name: KINDS[name] for name in kinds}
         self._clock = clock
         self._page_rows = page_rows
         self._chance = Random(f"latency/{seed}")
         self._lists: dict[str, list[bytes]] = {}
         self._made = 0
         self.ledger = Ledger()
-        self.now: dict[str, dict[str, dict[str, bytes]]] = {name: {} for name in KINDS}
+        self.now: dict[str, dict[str, dict[str, bytes]]] = {name: {} for name in kinds}
         """Rows that are there, by data type, room and id."""
-        self.ever: dict[str, dict[str, dict[str, bytes]]] = {name: {} for name in KINDS}
+        self.ever: dict[str, dict[str, dict[str, bytes]]] = {name: {} for name in kinds}
         """The same of all that ever were, each in its latest version."""
         self.older_versions: dict[Shelf, list[bytes]] = {}
         """What was edited since, as it was before."""
@@ -118,15 +118,15 @@ class GrowingLab:
     def open_room(self, room: str) -> None:
         """A room starts; half of its rows are there."""
         self._put("rooms", room, room, self._room_row(room, "active"))
-        for name in KINDS:
+        for name, kind in self.kinds.items():
             if name != "rooms":
-                self.add_rows(name, room, (KINDS[name].rows_a_room + 1) // 2)
+                self.add_rows(name, room, (kind.rows_a_room + 1) // 2)
 
     def finish_room(self, room: str, *, ended_at: float | None = None) -> None:
         """A room ends; the rest of its rows has come."""
-        for name in KINDS:
+        for name, kind in self.kinds.items():
             if name != "rooms":
-                self.add_rows(name, room, KINDS[name].rows_a_room // 2)
+                self.add_rows(name, room, kind.rows_a_room // 2)
         ended = iso_milliseconds(self._clock.epoch() if ended_at is None else ended_at)
         self._put("rooms", room, room, self._room_row(room, "completed", endedAt=ended))
 
@@ -195,7 +195,7 @@ class GrowingLab:
     def _answer(self, parts: Sequence[str], params: Mapping[str, str]) -> bytes:
         if parts[0] == "experiments" and unquote(parts[1]) == EXPERIMENT:
             return object_envelope(orjson.dumps({"id": EXPERIMENT, "part": "/".join(parts[2:])}))
-        if parts[0] != "data" or "/".join(parts[1:-2]) not in KINDS:
+        if parts[0] != "data" or "/".join(parts[1:-2]) not in self.kinds:
             raise NotFoundError("404 no such endpoint")
         name, scope, asked = "/".join(parts[1:-2]), parts[-2], unquote(parts[-1])
         kind = KINDS[name]

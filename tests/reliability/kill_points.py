@@ -2,22 +2,17 @@
 
 `strace` stands between a sync, a process of its own, and the kernel: it kills the process as it makes the
 n-th of the calls that change files, has such a call fail with an error of the disk, or claim to have written
-one byte and write none. Strace counts each thread's calls by themselves; for every call to have a number, what
-goes to worker threads elsewhere is run in the one thread here, and some syncs are killed as they are.
+one byte and write none.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import re
 import shutil
-import sys
-from asyncio.subprocess import Process
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -25,14 +20,12 @@ from typing import TypeVar
 
 from oracle import EXPERIMENT
 
-import hsmirror
 from reliability.crash_stage import SHARD_SIZE, TYPES, Situation, Stage, scratch, stage
 from reliability.figures import Figures
+from reliability.traced_syncs import Ended, TracedSyncs, injection, names, traced_syncs
 
 _AT_ONCE = 2
 _SEED = 1
-_LONGEST_SECONDS = 60.0
-_SOURCE = str(Path(hsmirror.__file__ or "").parents[1])
 _CHANGES = (
     "mkdir,mkdirat,write,writev,pwrite64,rename,renameat,renameat2,link,linkat,unlink,unlinkat,rmdir,"
     "fsync,fdatasync,truncate,ftruncate,chmod,fchmod,fchmodat"
@@ -47,83 +40,6 @@ _ERRORS = {
     "EACCES": "openat,mkdir,rename,unlink,link,chmod,rmdir",
 }
 """Which calls give which error."""
-
-_FORK_SERVER = """
-import concurrent.futures, ctypes, json, os, signal, sys
-import anyio.to_thread
-
-async def run_sync(work, *arguments, **_):
-    return work(*arguments)
-
-class Inline(concurrent.futures.Executor):
-    def __init__(self, *_):
-        pass
-    def submit(self, work, *arguments):
-        done = concurrent.futures.Future()
-        try:
-            done.set_result(work(*arguments))
-        except BaseException as error:
-            done.set_exception(error)
-        return done
-
-anyio.to_thread.run_sync = run_sync
-concurrent.futures.ThreadPoolExecutor = Inline
-from hsmirror.cli import main, progress, summary, sync
-from hsmirror.mirror import run
-
-def begin(task):
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.environ.clear()
-    os.environ.update(task["environ"])
-    os.dup2(os.open(os.devnull, os.O_RDWR), 0)
-    os.dup2(0, 1)
-    os.dup2(os.open(task["stderr"], os.O_WRONLY | os.O_CREAT, 0o600), 2)
-    # The tracer is a sibling, which some systems do not let trace unless it is allowed to.
-    ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)
-    open(task["go"]).close()
-    sys.exit(main.main(task["arguments"]))
-
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-print("ready", flush=True)
-for line in iter(sys.stdin.readline, ""):
-    child = os.fork()
-    if not child:
-        begin(json.loads(line))
-    print(child, flush=True)
-"""
-"""Has everything imported, and forks a process for each sync: starting anew costs more than the sync does."""
-
-
-def strace_path() -> str | None:
-    """Where strace is; None where it is not installed."""
-    return shutil.which("strace")
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a sync under strace ended."""
-
-    stderr: str
-    calls: Sequence[str]
-    """Strace's lines, in order."""
-
-    @property
-    def status(self) -> int:
-        """As the shell has it; 137 for a process that was killed."""
-        ends = [match for line in self.calls if (match := _END.search(line))]
-        return int(ends[-1]["status"] or 137) if ends else -1
-
-    @property
-    def was_killed(self) -> bool:
-        return self.status == 137
-
-    @property
-    def injected(self) -> str:
-        """The call that was made to fail; empty if none was."""
-        return next((line for line in self.calls if "(INJECTED)" in line), "")
-
-
-_END = re.compile(r"\+\+\+ (?:exited with (?P<status>\d+)|killed by SIGKILL(?: \(core dumped\))?) \+\+\+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +77,9 @@ def measure(*, long: bool = False, workdir: Path) -> Figures:
 async def _measure(workdir: Path, *, long: bool) -> _Tally:
     tally = _Tally()
     chance = Random(_SEED)
-    async with stage(workdir / "stage") as set_up, _fork_server() as server:
+    async with stage(workdir / "stage") as set_up, traced_syncs(_environment(set_up)) as syncs:
         for situation in set_up.situations:
-            trials = _Trials(set_up, situation, workdir / situation.name, tally, server)
+            trials = _Trials(set_up, situation, workdir / situation.name, tally, syncs)
             # Of the merge's steps most are alike: a segment of receipts removed.
             every = 1 if long else {"first": 4, "second": 4, "merge": 14}[situation.name]
             changes, calls = await trials.calls()
@@ -171,55 +87,62 @@ async def _measure(workdir: Path, *, long: bool) -> _Tally:
             if situation.name == "merge":
                 continue
             await trials.kill_as_it_is(range(2, 60, 1 if long else 12))
-            injections = [
-                (call, f"error={name}")
-                for name, names in _ERRORS.items()
+            faults = [
+                (call, f"error={error}")
+                for error, calls_that_may in _ERRORS.items()
                 for call in calls
-                if call.name in names.split(",")
+                if call.name in calls_that_may.split(",")
             ]
-            await trials.refuse(injections if long else chance.sample(injections, 20))
+            await trials.refuse(faults if long else chance.sample(faults, 20))
             shorts = [(call, "retval=1") for call in calls if call.name == "write"]
             await trials.refuse(shorts if long else chance.sample(shorts, 6))
     return tally
+
+
+def _environment(set_up: Stage) -> dict[str, str]:
+    return {
+        "HYPERSTUDY_BASE_URL": set_up.lab.base_url,
+        "HYPERSTUDY_API_KEY": set_up.lab.key,
+        "HSMIRROR_ARCHIVE__SHARD_SIZE": SHARD_SIZE,
+    }
 
 
 class _Trials:
     """Of one situation; each in a folder of its own, some at once."""
 
     def __init__(
-        self, set_up: Stage, situation: Situation, workdir: Path, tally: _Tally, server: Process
+        self, set_up: Stage, situation: Situation, workdir: Path, tally: _Tally, syncs: TracedSyncs
     ) -> None:
         self._stage = set_up
         self._situation = situation
         self._workdir = workdir
         self._tally = tally
-        self._server = server
-        self._lock = asyncio.Lock()
+        self._syncs = syncs
         self._count = 0
 
     async def calls(self) -> tuple[int, list[_Call]]:
         """How many calls that change files a sync makes, and all of its calls on the archive."""
-        folder = self._new_folder()
-        traced = await self._strace(folder, ["-e", f"trace={_names(f'openat,{_CHANGES}')}"])
+        with self._folder() as folder:
+            options = ["-e", f"trace={names(f'openat,{_CHANGES}')}"]
+            traced = await self._syncs.run(folder, options, _arguments(folder))
         assert traced.status == 0, traced.stderr
         numbers: Counter[str] = Counter()
         found: list[_Call] = []
-        changes = 0
         for line in traced.calls:
             if match := re.match(r"\d+ +(\w+)\(", line):
                 name = match[1]
                 numbers[name] += 1
-                changes += name != "openat"
                 if str(folder / "archive") in line:
                     found.append(_Call(name, numbers[name]))
-        return changes, found
+        return numbers.total() - numbers["openat"], found
 
     async def kill(self, steps: Iterable[int]) -> None:
         async def trial(step: int) -> None:
-            folder = self._new_folder()
-            ended = await self._strace(folder, _injection(_CHANGES, "signal=SIGKILL", step))
-            if ended.was_killed:
-                await self._judge(folder, f"killed, {self._situation.name} sync", f"call {step}")
+            with self._folder() as folder:
+                options = injection(_CHANGES, "signal=SIGKILL", step)
+                ended = await self._syncs.run(folder, options, _arguments(folder))
+                if ended.was_killed:
+                    await self._judge(folder, f"killed, {self._situation.name} sync", f"call {step}")
 
         await _some_at_once(trial, steps)
 
@@ -227,144 +150,52 @@ class _Trials:
         """The command as users run it, threads and all: as one of its threads makes its n-th call."""
 
         async def trial(step: int) -> None:
-            folder = self._new_folder()
-            ended = await self._strace_command(folder, _injection(_CHANGES, "signal=SIGKILL", step))
-            if ended.was_killed:
-                what = f"killed with threads, {self._situation.name} sync"
-                await self._judge(folder, what, f"call {step} of a thread")
+            with self._folder() as folder:
+                options = injection(_CHANGES, "signal=SIGKILL", step)
+                ended = await self._syncs.run_command(folder, options, _arguments(folder))
+                if ended.was_killed:
+                    what = f"killed with threads, {self._situation.name} sync"
+                    await self._judge(folder, what, f"call {step} of a thread")
 
         await _some_at_once(trial, steps)
 
-    async def refuse(self, injections: Iterable[tuple[_Call, str]]) -> None:
-        async def trial(injection: tuple[_Call, str]) -> None:
-            call, fault = injection
-            folder = self._new_folder()
-            ended = await self._strace(folder, _injection(call.name, fault, call.number))
-            if str(folder / "archive") not in ended.injected:
-                return  # another run makes other calls here
-            what = f"short write, {self._situation.name} sync" if "retval" in fault else fault[len("error=") :]
-            where = f"{fault} at {_without_folder(ended.injected, folder)}"
-            self._tally.statuses[f"{what}: {ended.status}"] += 1
-            self._tally.failures += [f"{where}: {each}" for each in _wrong_with(ended)]
-            await self._judge(folder, what, where)
+    async def refuse(self, faults: Iterable[tuple[_Call, str]]) -> None:
+        """Have one call fail in one way."""
 
-        await _some_at_once(trial, injections)
+        async def trial(case: tuple[_Call, str]) -> None:
+            call, fault = case
+            with self._folder() as folder:
+                options = injection(call.name, fault, call.number)
+                ended = await self._syncs.run(folder, options, _arguments(folder))
+                if str(folder / "archive") not in ended.injected:
+                    return  # another run makes other calls here
+                error = fault.partition("error=")[2]
+                what = f"calls refused with {error}" if error else "short writes"
+                where = f"{fault} at {_without_folder(ended.injected, folder)}"
+                self._tally.statuses[f"{what}: {ended.status}"] += 1
+                self._tally.failures += [f"{where}: {each}" for each in _wrong_with(ended)]
+                await self._judge(folder, what, where)
+
+        await _some_at_once(trial, faults)
 
     async def _judge(self, folder: Path, what: str, where: str) -> None:
         self._tally.counts[what] += 1
         found = await self._stage.failures(self._situation, folder)
         self._tally.failures += [f"{self._situation.name}, {what}, {where}: {each}" for each in found]
-        shutil.rmtree(folder)
 
-    def _new_folder(self) -> Path:
+    @contextmanager
+    def _folder(self) -> Iterator[Path]:
+        """A fresh one, with the archive as the sync finds it."""
         self._count += 1
         folder = self._workdir / f"{self._count:04d}"
         self._situation.set_up(folder)
-        return folder
-
-    async def _strace(self, folder: Path, options: Sequence[str]) -> Ended:
-        """A sync in a process of the fork server's, traced from its first step on."""
-        go, stderr, trace = (folder / name for name in ("go", "stderr", "trace"))
-        os.mkfifo(go)
-        task = {
-            "environ": self._environment(folder),
-            "stderr": str(stderr),
-            "go": str(go),
-            "arguments": self._arguments(folder),
-        }
-        async with self._lock:
-            assert self._server.stdin is not None
-            assert self._server.stdout is not None
-            self._server.stdin.write(json.dumps(task).encode() + b"\n")
-            traced = (await self._server.stdout.readline()).strip().decode()
-        strace = await _start_strace(trace, ["-p", traced, *options])
-        assert strace.stderr is not None
-        attached = await strace.stderr.readline()
-        assert b"attached" in attached, attached
-        go.write_bytes(b"")
-        await _ended(strace)
-        ended = Ended(stderr.read_text(errors="replace"), trace.read_text(errors="replace").splitlines())
-        for path in (go, stderr, trace):
-            path.unlink()
-        return ended
-
-    async def _strace_command(self, folder: Path, options: Sequence[str]) -> Ended:
-        """A sync as users run it, a command of its own."""
-        trace = folder / "trace"
-        command = [sys.executable, "-m", "hsmirror", *self._arguments(folder)]
-        strace = await _start_strace(trace, [*options, *command], env=self._environment(folder))
-        stderr = await _ended(strace)
-        ended = Ended(stderr, trace.read_text(errors="replace").splitlines())
-        trace.unlink()
-        return ended
-
-    def _arguments(self, folder: Path) -> list[str]:
-        types = [text for name in TYPES for text in ("--type", name)]
-        return ["sync", EXPERIMENT, "--archive", str(folder / "archive"), *types]
-
-    def _environment(self, folder: Path) -> dict[str, str]:
-        """Nothing of the user's; no byte code is written, which would be calls of their own."""
-        return {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "PYTHONPATH": _SOURCE,
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "HYPERSTUDY_BASE_URL": self._stage.lab.base_url,
-            "HYPERSTUDY_API_KEY": self._stage.lab.key,
-            "HSMIRROR_ARCHIVE__SHARD_SIZE": SHARD_SIZE,
-        }
+        yield folder
+        shutil.rmtree(folder)
 
 
-@asynccontextmanager
-async def _fork_server() -> AsyncIterator[Process]:
-    server = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _FORK_SERVER),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": _SOURCE},
-    )
-    assert server.stdin is not None
-    assert server.stdout is not None
-    assert (await server.stdout.readline()) == b"ready\n"
-    try:
-        yield server
-    finally:
-        server.stdin.close()
-        await server.wait()
-
-
-async def _start_strace(trace: Path, arguments: Sequence[str], env: dict[str, str] | None = None) -> Process:
-    # Not with --seccomp-bpf, which is faster: signals are not injected then.
-    return await asyncio.create_subprocess_exec(
-        strace_path() or "strace",
-        *("-f", "-y", "-s", "8", "-o", str(trace), *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-        env=env,
-    )
-
-
-async def _ended(strace: Process) -> str:
-    """Waits for its end; what it, or what it ran, has said."""
-    try:
-        async with asyncio.timeout(_LONGEST_SECONDS):
-            _, stderr = await strace.communicate()
-    except TimeoutError:
-        strace.kill()
-        await strace.wait()
-        return "does not end"
-    return stderr.decode(errors="replace")
-
-
-def _names(calls: str) -> str:
-    """With a mark that says: if this machine has it."""
-    return f"?{calls.replace(',', ',?')}"
-
-
-def _injection(calls: str, fault: str, number: int) -> list[str]:
-    names = _names(calls)
-    return ["-e", f"trace={names}", "-e", f"inject={names}:{fault}:when={number}"]
+def _arguments(folder: Path) -> list[str]:
+    types = [text for name in TYPES for text in ("--type", name)]
+    return ["sync", EXPERIMENT, "--archive", str(folder / "archive"), *types]
 
 
 def _wrong_with(ended: Ended) -> list[str]:

@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from reliability.growing_lab import KINDS, MOVING, GrowingLab, Shelf
+from reliability.growing_lab import GrowingLab, Shelf
 
 RECHECK_NIGHTS = 30
 EDITED = "a row that was edited"
+
+_FIXED = frozenset({"rooms", "participants"})
+"""Their rows come and go with their rooms alone."""
 
 _HOLIDAYS = ((10, 20), (41, 51), (72, 82))
 """From the first to before the last night. A recheck is due in none of their later nights (a month lies between)."""
@@ -87,13 +90,13 @@ class Script:
         moves = self._moves(chance)
         vanished = self._vanish(chance) if chance.random() < 0.1 else ""
         # Where the total cannot speak for each change alone, only the recheck promises.
-        masked = {name for name, kind in KINDS.items() if not kind.at_experiment}
+        masked = {name for name, kind in self.lab.kinds.items() if not kind.at_experiment}
         masked |= {change.shelf[0] for change in pending.values() if change.what != EDITED}
         masked |= {move.name for move in moves if len(move.signs) > 1 or (vanished and 1 in move.signs)}
         for move in moves:
             changes += self._move(move, night, chance, is_masked=move.name in masked)
         if vanished:
-            for name in KINDS:
+            for name in self.lab.kinds:
                 within = RECHECK_NIGHTS + 1 if name in masked else 0
                 changes.append(Change("a room that vanished", (name, vanished), night, within))
         return changes
@@ -122,19 +125,21 @@ class Script:
         self._running = list(still_running)
 
     def _whole_room(self, what: str, room: str, night: int) -> Iterator[Change]:
-        return (Change(what, (name, room), night) for name in KINDS)
+        return (Change(what, (name, room), night) for name in self.lab.kinds)
 
     # --- what moves in settled rooms ------------------------------------------------------------------
     def _moves(self, chance: Random) -> list[_Move]:
         """At most one a data type."""
         drawn: list[_Move] = []
-        for name in MOVING:
+        for name in self.lab.kinds:
+            if name in _FIXED:
+                continue
             odds = chance.random()
             if odds < 0.15:
                 drawn.append(_Move("late rows", name, (1,)))
             elif odds < 0.22:
                 drawn.append(_Move("rows that are gone", name, (-1,)))
-            elif odds < 0.30 and KINDS[name].at_experiment:
+            elif odds < 0.30 and self.lab.kinds[name].at_experiment:
                 drawn.append(_Move(EDITED, name, (0,)))
             elif odds < 0.33:
                 drawn.append(_Move("a row late here, one gone there", name, (1, -1)))
@@ -160,7 +165,7 @@ class Script:
                 return room
 
     def _vanish(self, chance: Random) -> str:
-        rooms = [room for room in self._settled if not any((name, room) in self._untouchable for name in KINDS)]
+        rooms = [room for room in self._settled if not any((name, room) in self._untouchable for name in self.lab.kinds)]
         room = chance.choice(rooms)
         self._settled.remove(room)
         self._untouchable |= {(name, room) for name in KINDS}

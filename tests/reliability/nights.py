@@ -53,6 +53,7 @@ class Plan:
     start_rooms: int = 400
     last_rooms: int = 2_000
     page_rows: int = 100
+    kinds: tuple[str, ...] = tuple(KINDS)
     seed: int = 1
 
 
@@ -68,49 +69,40 @@ class Night:
     ends_after_seconds: float = 0.0
 
 
-@dataclass(slots=True)
 class Nights:
     """Plays the nights, and notes what did not hold."""
 
-    plan: Plan
-    workdir: Path
-    nights: list[Night] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    found_after: dict[str, Counter[int]] = field(default_factory=dict)
-    """By what changed: how many changes were found after how many nights (0: in the night that came)."""
-    promised: dict[str, Counter[int]] = field(default_factory=dict)
-    rows_held: int = 0
-    rooms_at_end: int = 0
-    _pending: dict[Shelf, Change] = field(default_factory=dict)
-
-    def play(self) -> None:
-        run_jumping(self._play)
-
-    @property
-    def archive(self) -> Path:
-        return self.workdir / "archive"
-
-    async def _play(self, clock: VirtualClock) -> None:
-        plan = self.plan
+    def __init__(self, plan: Plan, workdir: Path, clock: VirtualClock) -> None:
+        self.plan = plan
+        self.lab = GrowingLab(clock, page_rows=plan.page_rows, kinds=plan.kinds, seed=plan.seed)
+        self.nights: list[Night] = []
+        self.failures: list[str] = []
+        self.found_after: dict[str, Counter[int]] = {}
+        """By what changed: how many changes were found after how many nights (0: in the night that came)."""
+        self.rows_held = 0
+        self._archive = workdir / "archive"
+        self._state_folder = workdir / "state"
+        self._settings = _settings(workdir)
         self._clock = clock
-        self.lab = lab = GrowingLab(clock, page_rows=plan.page_rows, seed=plan.seed)
-        script = Script(lab, plan.start_rooms, plan.last_rooms, plan.nights, plan.seed)
+        self._pending: dict[Shelf, Change] = {}
+
+    async def play(self) -> None:
+        plan, clock = self.plan, self._clock
+        script = Script(self.lab, plan.start_rooms, plan.last_rooms, plan.nights, plan.seed)
         script.begin(ended_at=clock.epoch() - 30 * DAY)
-        self._settings = _settings(self.workdir)
         for number in range(plan.nights):
             await asyncio.sleep(number * DAY - clock.monotonic())
             if number:
                 for change in script.change(number, pending=self._pending):
                     self._pending[change.shelf] = change
             await self._spend(Night(number, script.is_quiet(number)))
-        self.rooms_at_end = len(lab.rooms)
         self._compare_all()
         self._check_limits()
 
     # --- one night -----------------------------------------------------------------------------------
     async def _spend(self, night: Night) -> None:
         self.nights.append(night)
-        before = _files(self.archive) if night.is_quiet else {}
+        before = _files(self._archive) if night.is_quiet else {}
         asked, began = len(self.lab.ledger.paths), self._clock.monotonic()
         while True:
             night.runs += 1
@@ -124,7 +116,7 @@ class Nights:
             await asyncio.sleep(_epoch(report.resume_at) - self._clock.epoch())
         paths = self.lab.ledger.paths[asked:]
         night.requests = len(paths)
-        night.by_endpoint.update(path.split("/")[1] if path.startswith("data/") else "" for path in paths)
+        night.by_endpoint.update("/".join(path.split("/")[1:-2]) for path in paths)
         night.ends_after_seconds = self._clock.monotonic() - began
         self._look_for_what_changed(night)
         if night.is_quiet:
@@ -134,22 +126,21 @@ class Nights:
         return await sync(
             self._settings,
             Secret("hst_test_nights"),
-            [ExperimentSettings(id=EXPERIMENT, data_types=tuple(KINDS), files=False)],
+            [ExperimentSettings(id=EXPERIMENT, data_types=self.plan.kinds, files=False)],
             options=RunOptions(
                 longest_wait_seconds=_UNATTENDED_WAIT_SECONDS,
-                state_folder=self.workdir / "state",
+                state_folder=self._state_folder,
                 wire=self.lab,
             ),
             clock=self._clock,
         )
 
     def _look_for_what_changed(self, night: Night) -> None:
-        gone_rows = _gone_rows(self.archive)
+        gone_rows = _gone_rows(self._archive)
         for shelf, change in list(self._pending.items()):
             waited = night.number - change.night
             if self._holds(shelf, gone_rows):
                 self.found_after.setdefault(change.what, Counter())[waited] += 1
-                self.promised.setdefault(change.what, Counter())[change.within_nights] += 1
                 del self._pending[shelf]
             if waited > change.within_nights:
                 self._failed(night, f"{change.what} ({', '.join(shelf)}), found only after {waited} nights")
@@ -159,10 +150,10 @@ class Nights:
     def _holds(self, shelf: Shelf, gone_rows: dict[Shelf, int]) -> bool:
         name, room = shelf
         expected = sorted(self.lab.ever[name].get(room, {}).values())
-        return sorted(_rows(self.archive, shelf)) == expected and gone_rows.get(shelf, 0) == self.lab.gone(shelf)
+        return sorted(_rows(self._archive, shelf)) == expected and gone_rows.get(shelf, 0) == self.lab.gone(shelf)
 
     def _check_quiet(self, night: Night, before: dict[str, tuple[int, int, int]]) -> None:
-        after = _files(self.archive)
+        after = _files(self._archive)
         if changed := sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path)):
             self._failed(night, f"nothing had changed upstream, and {changed[:3]} did")
         for endpoint, requests in night.by_endpoint.items():
@@ -173,23 +164,23 @@ class Nights:
     # --- the end -------------------------------------------------------------------------------------
     def _compare_all(self) -> None:
         """The archive holds whatever ever was, in its latest version, but for what is yet to be found."""
-        for name in KINDS:
-            held = Counter(held_rows(self.archive, EXPERIMENT, name))
+        for name in self.plan.kinds:
+            held = Counter(held_rows(self._archive, EXPERIMENT, name))
             ever = Counter((room, row) for room, rows in self.lab.ever[name].items() for row in rows.values())
             pending = {room for kind, room in self._pending if kind == name}
             differing = {each for each in (held - ever) + (ever - held) if each[0] not in pending}
             if differing:
                 self._failed(self.nights[-1], f"{len(differing)} rows of {name} differ: {min(differing, key=repr)}")
             self.rows_held += held.total()
-        gone_rows = _gone_rows(self.archive)
+        gone_rows = _gone_rows(self._archive)
         for shelf in self.lab.shelves_ever():
             if shelf not in self._pending and gone_rows.get(shelf, 0) != self.lab.gone(shelf):
                 self._failed(self.nights[-1], f"{shelf} has {self.lab.gone(shelf)} gone rows, not as marked")
         for shelf, versions in self.lab.older_versions.items():
-            superseded = set(_superseded_rows(self.archive, shelf))
+            superseded = set(_superseded_rows(self._archive, shelf))
             if shelf not in self._pending and not superseded.issuperset(versions):
                 self._failed(self.nights[-1], f"an older version of a row of {shelf} is not held any more")
-        if not (found := verify(self.archive)).is_sound or found.unexpected or found.unproven:
+        if not (found := verify(self._archive)).is_sound or found.unexpected or found.unproven:
             self._failed(self.nights[-1], f"verify finds {found}")
 
     def _check_limits(self) -> None:
@@ -276,9 +267,13 @@ def _epoch(text: str) -> float:
 # --- the figures --------------------------------------------------------------------------------------
 def simulate(plan: Plan, workdir: Path) -> Nights:
     """Play the nights in `workdir`, which must be empty."""
-    nights = Nights(plan, workdir)
-    nights.play()
-    return nights
+
+    async def play(clock: VirtualClock) -> Nights:
+        nights = Nights(plan, workdir, clock)
+        await nights.play()
+        return nights
+
+    return run_jumping(play)
 
 
 def measure(*, long: bool = False, workdir: Path) -> Figures:
@@ -297,7 +292,7 @@ def measure(*, long: bool = False, workdir: Path) -> Figures:
         counts=(
             ("nights", sum(len(each.nights) for each in played)),
             ("rooms before the first night", first.plan.start_rooms),
-            ("rooms after the last", min(each.rooms_at_end for each in played)),
+            ("rooms after the last", min(len(each.lab.rooms) for each in played)),
             ("rows held at the end", min(each.rows_held for each in played)),
             ("requests in the first night", max(each.nights[0].requests for each in played)),
             ("requests in the median night", median(requests)),
@@ -334,10 +329,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m reliability.nights", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--nights", type=int, default=100)
+    parser.add_argument("--types", nargs="+", default=list(KINDS))
     parser.add_argument("--rooms", type=int, default=2_000, help="after the last night")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        played = simulate(Plan(given.nights, last_rooms=given.rooms, seed=given.seed), Path(folder))
+        played = simulate(Plan(given.nights, last_rooms=given.rooms, kinds=tuple(given.types), seed=given.seed), Path(folder))
     for night in played.nights:
         print(night)
     print(*_table([played]), sep="\n")

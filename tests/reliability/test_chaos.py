@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +20,20 @@ from reliability.chaos import LONG_MIXES, MIXES, Trial, figures_of, mixes, tried
 MIXES_A_TEST = 10
 
 
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, where there is such a thing: what is tried here is no matter of the disk."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="hsmirror-chaos-", dir=memory) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_run_survives_each_fault_alone(fault: str, tmp_path: Path) -> None:
-    trial = tried((fault,), 1, tmp_path)
+def test_a_run_survives_each_fault_alone(fault: str, scratch: Path) -> None:
+    trial = tried((fault,), 1, scratch)
     assert trial.violations == []
     assert trial.struck[fault] > 0
     assert trial.rows_compared > 500
@@ -27,16 +41,16 @@ def test_a_run_survives_each_fault_alone(fault: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first_seed", range(1, MIXES + 1, MIXES_A_TEST))
-def test_a_run_survives_mixes_of_faults(first_seed: int, tmp_path: Path) -> None:
-    trials = [tried(*mix, tmp_path) for mix in mixes(MIXES_A_TEST, first_seed=first_seed)]
+def test_a_run_survives_mixes_of_faults(first_seed: int, scratch: Path) -> None:
+    trials = [tried(*mix, scratch) for mix in mixes(MIXES_A_TEST, first_seed=first_seed)]
     assert [f"{trial}: {violation}" for trial in trials for violation in trial.violations] == []
     assert sum(trial.struck.total() for trial in trials) > 10 * MIXES_A_TEST
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("first_seed", range(MIXES + 1, LONG_MIXES + 1, 50))
-def test_a_run_survives_more_mixes_of_faults(first_seed: int, tmp_path: Path) -> None:
-    trials = [tried(*mix, tmp_path) for mix in mixes(50, first_seed=first_seed)]
+def test_a_run_survives_more_mixes_of_faults(first_seed: int, scratch: Path) -> None:
+    trials = [tried(*mix, scratch) for mix in mixes(50, first_seed=first_seed)]
     assert [f"{trial}: {violation}" for trial in trials for violation in trial.violations] == []
 
 
@@ -52,15 +66,15 @@ def test_the_figures_tell_what_was_tried_and_what_did_not_hold() -> None:
     assert figures.table[1] == ("body-cut", FAULTS["body-cut"].does, "5", "heals", "complete")
 
 
-def test_a_trial_sees_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_sees_what_is_wrong(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is called harmless and is not fails its trial: it does look."""
     monkeypatch.setitem(FAULTS, "type-forbidden", replace(FAULTS["type-forbidden"], outcome=Outcome.HEALS))
-    (violation,) = tried(("type-forbidden",), 1, tmp_path).violations
+    (violation,) = tried(("type-forbidden",), 1, scratch).violations
     assert "a fault that heals is not complete" in violation
 
 
 def test_a_trial_sees_rows_that_are_missing_from_what_is_called_complete(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def forgetful(source: MadeUpSource) -> Chronicle:
         chronicle = Chronicle(source)
@@ -71,5 +85,5 @@ def test_a_trial_sees_rows_that_are_missing_from_what_is_called_complete(
         return chronicle
 
     monkeypatch.setattr("reliability.chaos.Chronicle", forgetful)
-    violations = tried(("new-fields",), 1, tmp_path).violations
+    violations = tried(("new-fields",), 1, scratch).violations
     assert any("missing from what is called complete" in each for each in violations)

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Sequence
 
 from hsmirror.errors import UsageError
+from hsmirror.lab.faults.addresses import ADDRESSES
 from hsmirror.lab.faults.fault import Fault, Outcome, Strikes, merciful
 from hsmirror.lab.faults.hooks import LabFaults
 from hsmirror.lab.faults.http import HTTP
@@ -19,7 +20,9 @@ from hsmirror.lab.faults.storage import STORAGE
 
 __all__ = ["FAULTS", "Fault", "LabFaults", "Outcome", "lab_faults"]
 
-FAULTS: dict[str, Fault] = {fault.name: fault for fault in (*MOVING, *PAGING, *ROWS, *STORAGE, *HTTP)}
+_ALL = (*MOVING, *PAGING, *ROWS, *ADDRESSES, *STORAGE, *HTTP)
+
+FAULTS: dict[str, Fault] = {fault.name: fault for fault in _ALL}
 """Every fault by its name. Data move first and rows are edited last, so that damage to an answer is done to
 the answer as it would have come."""
 

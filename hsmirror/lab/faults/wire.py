@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import socket
+import struct
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +18,8 @@ from hsmirror.lab.faults.members import elements_of, members_of, object_of, valu
 from hsmirror.serve.endpoints import BASE_PATH, DATA_ENDPOINTS
 
 _LONGEST_SILENCE_SECONDS = 3600
+_NO_LINGERING = struct.pack("ii", 1, 0)
+"""With this a socket that is closed resets its connection."""
 
 
 # --- whole answers, rewritten --------------------------------------------------------------------------
@@ -112,7 +116,10 @@ async def cut_off(request: web.Request, sent: bytes = b"", *, reset: bool = Fals
         if sent:
             transport.write(sent)
             await asyncio.sleep(0.01)  # a reset overtakes what has not been read yet
-        transport.abort() if reset else transport.close()
+        connection = transport.get_extra_info("socket")
+        if reset and connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGERING)
+        transport.close()
     # What is returned cannot be sent any more; the status is for the journal.
     return web.Response(status=200)
 
