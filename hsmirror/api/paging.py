@@ -48,11 +48,12 @@ class Claims:
     first_total: int | None
     last_total: int | None
     total_moved: bool
-    """Its total changed, or where two pages meet they do not show the same row."""
     fell_short: bool
     """The list ended before its total: rows are missing, or the total is wrong."""
     has_hole: bool = False
     """It ended at an empty page although the server itself says that there are rows behind it."""
+    has_shifted: bool = False
+    """Where two pages meet they do not show the same row: it moved meanwhile, or its order is not stable."""
 
 
 class Cursor:
@@ -115,9 +116,10 @@ class Cursor:
             pages=self._pages,
             first_total=self._totals[0] if self._totals else None,
             last_total=total,
-            total_moved=self._total_moved or self._has_shifted,
+            total_moved=self._total_moved,
             fell_short=total is not None and self.rows < total,
             has_hole=total is not None and self.rows < total and self._lacks_rows_before_its_end(),
+            has_shifted=self._has_shifted,
         )
 
     def least_pages_left(self) -> int:

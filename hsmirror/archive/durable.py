@@ -90,7 +90,16 @@ def _make_root(root: Path, modes: Modes) -> None:
             else:
                 folder.mkdir(exist_ok=True)
     for folder in reversed(missing):
-        sync_folder(folder.parent)
+        _sync_name_of(folder)
+
+
+def _sync_name_of(root: Path) -> None:
+    """What lies above the archive is not ours: where it may not be read, somebody else answers for it."""
+    try:
+        sync_folder(root.parent)
+    except StorageError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
 
 
 def _require_real_folders(root: Path, folder: Path) -> None:
@@ -252,7 +261,7 @@ def sync_tree(root: Path) -> None:
     """Have the names of all folders on the disk, `root`'s own too: a run that died may have made some, and
     a run that finds a folder relies on it.
     """
-    sync_folder(root.parent)
+    _sync_name_of(root)
     for folder, names, _ in os.walk(root):
         names[:] = [name for name in names if not Path(folder, name).is_symlink()]
         sync_folder(Path(folder))

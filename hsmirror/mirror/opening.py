@@ -80,7 +80,11 @@ def _next_run_id(layout: Layout, clock: Clock) -> str:
         with suppress(ValueError):
             newest = datetime.strptime(older[-1].name[:16], _RUN_TIME).replace(tzinfo=UTC)
             now = max(now, newest.timestamp() + 1)
-    return datetime.fromtimestamp(now, UTC).strftime(_RUN_TIME) + f"-{secrets.token_hex(2)}"
+    try:
+        began_at = datetime.fromtimestamp(now, UTC).strftime(_RUN_TIME)
+    except (ValueError, OverflowError):
+        raise UsageError(f"{older[-1]} is of a time that cannot be; remove it, if it is not yours") from None
+    return began_at + f"-{secrets.token_hex(2)}"
 
 
 def _is_same_upstream(held: str, configured: str) -> bool:

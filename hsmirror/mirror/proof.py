@@ -1,7 +1,8 @@
 """Is a list complete? Decided from what its passes showed; pure.
 
 A pass reads a list once from its first page to its end. It proves the list complete if nothing moved under it:
-its total stayed, its rows are distinct, and there are as many of them as the total says. Anything else is
+its total stayed, where its pages meet they show the same row, its rows are distinct, and there are as many of
+them as the total says. Anything else is
 read again, a bounded number of times; two passes in a row that agree in everything prove it, too, since what
 does not move can be read page by page. That is how a wrong total is told from a missing row.
 """
@@ -57,7 +58,8 @@ def judge(passes: Sequence[PassFacts], *, distinct_in_all: int | None = None) ->
     total = claims.last_total
     # One id with two contents is two rows: an exact count, where one was made, tells them from a repeat.
     distinct = distinct_in_all if len(passes) == 1 and distinct_in_all is not None else last.distinct
-    is_clean = not claims.total_moved and distinct == claims.rows and total in {None, claims.rows}
+    has_moved = claims.total_moved or claims.has_shifted
+    is_clean = not has_moved and distinct == claims.rows and total in {None, claims.rows}
     # Without a total, a later reading proves only that it has what the earlier ones had.
     has_all = len(passes) == 1 or total is not None or distinct_in_all == distinct
     if is_clean and has_all and not last.is_ambiguous:

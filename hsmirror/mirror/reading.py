@@ -142,6 +142,7 @@ def _combine(
     last = passes[-1]
     is_clean = (
         not last.claims.total_moved
+        and not last.claims.has_shifted
         and last.distinct == last.claims.rows
         and last.claims.last_total == last.claims.rows
         and not last.is_ambiguous

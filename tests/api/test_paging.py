@@ -450,7 +450,7 @@ def test_its_repr_tells_how_far_it_is() -> None:
 def test_an_overlap_costs_a_row_a_page(rows: int, requests: int) -> None:
     outcome = read(ListServer(numbered(rows)), limit=10, overlaps=True)
     assert list(outcome.rows) == numbered(rows)
-    assert (outcome.requests, outcome.cursor.claims.total_moved) == (requests, False)
+    assert (outcome.requests, outcome.cursor.claims.has_shifted) == (requests, False)
 
 
 @pytest.mark.parametrize("at_page", range(1, 5))
@@ -466,7 +466,7 @@ def test_fault_02_a_row_deleted_shows_where_pages_meet_even_if_another_one_was_a
         outcome = read(server, limit=10, at_once=1, overlaps=overlaps)
         assert set(numbered(45)) - set(outcome.rows)
         assert len(set(outcome.rows)) == 45
-        assert outcome.cursor.claims.total_moved is overlaps
+        assert outcome.cursor.claims.has_shifted is overlaps
 
 
 def test_pages_meet_in_the_same_row_although_its_address_is_signed_anew_each_time() -> None:
@@ -482,4 +482,4 @@ def test_pages_meet_in_the_same_row_although_its_address_is_signed_anew_each_tim
     while not cursor.is_done:
         (ask,) = cursor.asks(1)
         cursor.received(ask, page(ask.from_offset, min(ask.page_rows, 4 - ask.from_offset)))
-    assert (cursor.claims.rows, cursor.claims.total_moved) == (4, False)
+    assert (cursor.claims.rows, cursor.claims.has_shifted) == (4, False)

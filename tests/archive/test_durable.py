@@ -381,6 +381,27 @@ def test_fault_43_folders_that_a_dead_run_has_made_are_synced_by_the_next(
     assert sorted(done) == [".", "archive", "archive/a", "archive/a/b"]
 
 
+def test_a_folder_above_the_archive_need_not_be_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on machines whose shared folders may be passed through and not listed."""
+    opened = os.open
+    refused: list[int] = [errno.EACCES]
+
+    def refuse(path: Path, *arguments: object, **options: object) -> int:
+        if path == tmp_path:
+            raise OSError(refused[0], "refused")
+        return opened(path, *arguments, **options)  # type: ignore[arg-type]  # whatever was given
+
+    monkeypatch.setattr(os, "open", refuse)
+    root = tmp_path / "archive"
+    make_folder(root, root, MODES)
+    sync_tree(root)
+    refused[0] = errno.EIO
+    with pytest.raises(StorageError, match="input/output error"):
+        sync_tree(root)
+
+
 def test_fault_47_staged_copies_of_small_files_are_removed_and_nothing_else(root: Path) -> None:
     for name in ("SUMS", "SUMS.staged", "one.json.staged"):
         (root / name).write_bytes(b"x")

@@ -31,7 +31,7 @@ from hsmirror.pace.budget import Budget, Limits
 
 MODES = Modes()
 NOW = 1_800_000_000.0
-DEEP = b"[" * 50_000
+DEEP = b"[" * 5_000
 
 BYTES = st.one_of(
     st.binary(max_size=80),

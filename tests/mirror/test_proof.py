@@ -23,6 +23,7 @@ def facts(
     *,
     distinct: int | None = None,
     moved: bool = False,
+    shifted: bool = False,
     fingerprint: int = 1,
     ambiguous: bool = False,
     warnings: tuple[str, ...] = (),
@@ -33,6 +34,7 @@ def facts(
         first_total=total,
         last_total=total,
         total_moved=moved,
+        has_shifted=shifted,
         fell_short=total is not None and rows < total,
     )
     return PassFacts(
@@ -50,6 +52,7 @@ def test_as_many_distinct_rows_as_the_total_are_all_of_them(total: int | None) -
     "first",
     [
         facts(5, 5, moved=True),
+        facts(5, 5, shifted=True),
         facts(5, 5, distinct=4),
         facts(4, 5),
         facts(6, 5),
@@ -57,6 +60,7 @@ def test_as_many_distinct_rows_as_the_total_are_all_of_them(total: int | None) -
     ],
     ids=[
         "the total moved",
+        "pages did not meet",
         "a row came twice",
         "rows are missing",
         "rows too many",
@@ -236,3 +240,16 @@ def test_the_fingerprint_is_of_the_rows_in_any_order_and_any_batches(
 def test_the_fingerprint_tells_a_missing_row(rows: set[str]) -> None:
     fewer = sorted(rows)[1:]
     assert counted(fewer).fingerprint != counted(rows).fingerprint or hash(min(rows)) == 0
+
+
+# --- pages that do not meet ------------------------------------------------------------------------------
+def test_fault_09_where_only_the_order_varies_the_readings_together_prove_the_list() -> None:
+    passes = [facts(50, 50, distinct=49, shifted=True), facts(50, 50, distinct=48, shifted=True)]
+    assert judge(passes, distinct_in_all=50).judgement is PROVEN
+
+
+def test_fault_02_where_rows_went_while_others_came_they_do_not() -> None:
+    """Each reading lacks a row, and has one that is gone: together they have more than there are."""
+    passes = [facts(50, 50, shifted=True, fingerprint=1), facts(50, 50, shifted=True, fingerprint=2)]
+    assert judge(passes, distinct_in_all=52).judgement is READ_AGAIN
+    assert judge([*passes, passes[0]], distinct_in_all=53).judgement is UNPROVEN

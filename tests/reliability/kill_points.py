@@ -81,9 +81,10 @@ async def _measure(workdir: Path, *, long: bool) -> _Tally:
         for situation in set_up.situations:
             trials = _Trials(set_up, situation, workdir / situation.name, tally, syncs)
             # Of the merge's steps most are alike: a segment of receipts removed.
-            every = 1 if long else {"first": 4, "second": 4, "merge": 14}[situation.name]
-            changes, calls = await trials.calls()
-            await trials.kill(range(1 + chance.randrange(every), changes + 1, every))
+            every = 1 if long else {"first": 5, "second": 5, "merge": 14}[situation.name]
+            calls = await trials.calls()
+            changes = [call for call in calls if call.name != "openat"]
+            await trials.kill(changes[chance.randrange(every) :: every])
             if situation.name == "merge":
                 continue
             await trials.kill_as_it_is(range(2, 60, 1 if long else 12))
@@ -120,8 +121,8 @@ class _Trials:
         self._syncs = syncs
         self._count = 0
 
-    async def calls(self) -> tuple[int, list[_Call]]:
-        """How many calls that change files a sync makes, and all of its calls on the archive."""
+    async def calls(self) -> list[_Call]:
+        """The calls of a sync that open or change something of the archive, in order."""
         with self._folder() as folder:
             options = ["-e", f"trace={names(f'openat,{_CHANGES}')}"]
             traced = await self._syncs.run(folder, options, _arguments(folder))
@@ -134,20 +135,21 @@ class _Trials:
                 numbers[name] += 1
                 if str(folder / "archive") in line:
                     found.append(_Call(name, numbers[name]))
-        return numbers.total() - numbers["openat"], found
+        return found
 
-    async def kill(self, steps: Iterable[int]) -> None:
-        async def trial(step: int) -> None:
+    async def kill(self, calls: Iterable[_Call]) -> None:
+        async def trial(call: _Call) -> None:
             with self._folder() as folder:
-                options = injection(_CHANGES, "signal=SIGKILL", step)
+                options = injection(call.name, "signal=SIGKILL", call.number)
                 ended = await self._syncs.run(folder, options, _arguments(folder))
                 if ended.was_killed:
-                    await self._judge(folder, f"killed, {self._situation.name} sync", f"call {step}")
+                    what = f"killed, {self._situation.name} sync"
+                    await self._judge(folder, what, f"{call.name} number {call.number}")
 
-        await _some_at_once(trial, steps)
+        await _some_at_once(trial, calls)
 
     async def kill_as_it_is(self, steps: Iterable[int]) -> None:
-        """The command as users run it, threads and all: as one of its threads makes its n-th call."""
+        """The command as users run it, threads and all: as a thread makes its n-th call of a kind."""
 
         async def trial(step: int) -> None:
             with self._folder() as folder:
@@ -155,7 +157,7 @@ class _Trials:
                 ended = await self._syncs.run_command(folder, options, _arguments(folder))
                 if ended.was_killed:
                     what = f"killed with threads, {self._situation.name} sync"
-                    await self._judge(folder, what, f"call {step} of a thread")
+                    await self._judge(folder, what, f"at call {step} of a kind and thread")
 
         await _some_at_once(trial, steps)
 

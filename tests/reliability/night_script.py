@@ -168,6 +168,6 @@ class Script:
         rooms = [room for room in self._settled if not any((name, room) in self._untouchable for name in self.lab.kinds)]
         room = chance.choice(rooms)
         self._settled.remove(room)
-        self._untouchable |= {(name, room) for name in KINDS}
+        self._untouchable |= {(name, room) for name in self.lab.kinds}
         self.lab.remove_room(room)
         return room

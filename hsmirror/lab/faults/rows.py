@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _IDS = {"events": "id", "chat": "messageId", "ratings/sparse": "ratingId", "sync": "metricId"}
 _ROOMS = {"events": "sessionId", "chat": "roomId", "ratings/sparse": "roomId"}
-_HUGE_BYTES = 4 << 20
+_HUGE_BYTES = 1 << 20
 _DEPTH = 200
 _PICTURE = b"https://media.example.com/stimulus.png"
 _ODD = (
@@ -151,7 +151,7 @@ ROWS = (
     Fault("odd-json", "numbers and texts that careless parsers change", HEALS, _altered(_odd_json)),
     Fault("big-numbers", "odd numbers and texts in the fields themselves", HEALS, _big_numbers),
     Fault("rows-deep", f"rows nested {_DEPTH} deep", HEALS, _altered(_deep)),
-    Fault("row-huge", "a row of 4 MiB in each room", HEALS, _altered(_huge)),
+    Fault("row-huge", "a row of 1 MiB in each room", HEALS, _altered(_huge)),
     Fault("rows-without-room", "some rows do not name their room", HEALS, _altered(_roomless)),
     Fault("lines-broken", "rows come on several lines", HEALS, _broken_lines),
     Fault("addresses-in-rows", "rows hold addresses that are signed anew each time", HEALS, _signed_inside),
