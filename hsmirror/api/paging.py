@@ -157,6 +157,10 @@ class Cursor:
             self._waiting.clear()
             return page.first(0)
         self._note_meetings(ask, page)
+        if ask.overlap and len(page.rows) == ask.overlap and self.total is not None and ask.offset < self.total:
+            # Nothing but what is known already: asked for by itself, the next row has to come.
+            self._waiting.append(Ask(ask.offset, ask.limit))
+            return page.first(0)
         page = page.after(ask.overlap)
         self._pages += bool(page.rows)
         count = len(page.rows)
@@ -177,6 +181,10 @@ class Cursor:
         if not self._waiting and not self._outstanding and not self._may_run_ahead():
             self._go_on_or_end()
         return kept
+
+    def can_halve(self, ask: Ask) -> bool:
+        """Is the page large enough for its size to be what makes it late?"""
+        return ask.limit // 2 >= SMALLEST_LIMIT
 
     def timed_out(self, ask: Ask) -> bool:
         """Halve the page that took too long; False if it is too small for that to be the reason."""
@@ -329,7 +337,8 @@ class Cursor:
         if first is None:
             return False
         total = self.total
-        if page.pagination.is_absent or (total is not None and self.rows >= total):
+        is_full = total is not None and self.rows >= total and page.pagination.has_more is not True
+        if page.pagination.is_absent or is_full:
             return True
         self._note_repeat(first, ask.offset)
         return False
@@ -350,8 +359,8 @@ class Cursor:
         has_ids = self._rows_have_ids and None not in page.ids
         rows = (page.rows[0], page.rows[len(page.rows) // 2], page.rows[-1]) if has_ids else page.rows
         fingerprint = hash((len(page.rows), *map(bytes, rows)))
-        first = self._seen.setdefault(fingerprint, ask.offset)
-        return None if first == ask.offset else first
+        first = self._seen.setdefault(fingerprint, ask.from_offset)
+        return None if first == ask.from_offset else first
 
     def _require_news(self, ask: Ask, kept: Page) -> None:
         """Without a total to bound it, a list goes on only while its pages bring rows not seen before."""

@@ -87,6 +87,7 @@ def _make_root(root: Path, modes: Modes) -> None:
         for folder in reversed(missing):
             if folder == root:
                 folder.mkdir(mode=modes.folder, exist_ok=True)
+                folder.chmod(modes.folder)  # mkdir's mode goes through the umask
             else:
                 folder.mkdir(exist_ok=True)
     for folder in reversed(missing):

@@ -180,7 +180,7 @@ class IntentReceipt(
     """What a commit is about to do, written before it does so: should the run die, the next one finishes it.
 
     `staged` are where the files of the first of `receipts` lie, below the staging folder; those that follow
-    say that a file is retired. It is done with as soon as the last of them has been appended for itself.
+    say that a file is retired. It is done with as soon as all of them have been appended for themselves.
     """
 
     receipts: tuple[ShardReceipt | FileReceipt | DocumentReceipt, ...]
@@ -277,8 +277,7 @@ class Receipts:
         lines = b"".join(_encode(receipt) + b"\n" for receipt in receipts)
         is_new = not self._segment.exists()
         durable.make_folder(self._layout.root, self._segment.parent, self._modes)
-        durable.append(self._segment, lines, self._modes)
-        durable.sync_file(self._segment)
+        durable.append(self._segment, lines, self._modes, synced=True)
         if is_new:
             durable.sync_folder(self._segment.parent)
         for receipt in receipts:
@@ -328,9 +327,13 @@ class Receipts:
             self._keep(receipt)
 
     def _keep(self, receipt: Receipt) -> None:
-        if not isinstance(receipt, IntentReceipt):
-            self._by_key.pop(f"intent {receipt.key}", None)
         self._by_key[receipt.key] = receipt
+        intent = self._by_key.get(f"intent {receipt.key}")
+        # The blocks of one write reach the disk in any order: the last receipt may be there without the others.
+        if isinstance(intent, IntentReceipt) and all(
+            self._by_key.get(each.key) == each for each in intent.receipts
+        ):
+            del self._by_key[intent.key]
 
 
 def segments(layout: Layout) -> list[Path]:

@@ -266,7 +266,8 @@ class TypeMirror:
             if self._total is not None and self._total - held.unaccounted == self._outcome.rows_upstream:
                 return
         if held.way is Way.ROOMS and self._type.scopes >= {Scope.EXPERIMENT, Scope.ROOM}:
-            await self._read_beyond([room for room in held.rooms if room is not None])
+            known = dict.fromkeys([*held.rooms, *self._outcome.read_at])
+            await self._read_beyond([room for room in known if room is not None])
         else:
             await self._read_all()
 

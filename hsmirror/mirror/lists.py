@@ -207,6 +207,8 @@ class _Pass:
         request = page_request(self._key, ask)
         if self._urgency is not None:
             request = replace(request, urgency=self._urgency)
+        if not self._cursor.can_halve(ask):
+            request = replace(request, halves_on_timeout=False)  # its size is not the reason: tried again
         try:
             page = await self._fetcher.get_parsed(request, lambda body: parse_page(body, data_type))
         except TimedOutError:

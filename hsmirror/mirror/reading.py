@@ -12,7 +12,7 @@ import anyio.to_thread
 from hsmirror.api.envelope import Page, Row, row_id
 from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
-from hsmirror.mirror.merge import Deduplicated, Identity, RowSet
+from hsmirror.mirror.merge import Deduplicated, Identity, RowSet, content_digest
 from hsmirror.mirror.proof import Judgement, PassFacts, judge
 from hsmirror.mirror.write import ListWriter, rows_of, write_rows
 from hsmirror.model import DataType, ListKey
@@ -118,6 +118,9 @@ async def read_proven(
         verdict = judge(passes, distinct_in_all=distinct_in_all)
         if verdict.judgement is not Judgement.READ_AGAIN:
             break
+    if verdict.judgement is Judgement.UNPROVEN and facts.is_ambiguous:
+        # Which of the rows that are alike are real is not known: each stays once, until a reading can be proven.
+        parts = await anyio.to_thread.run_sync(_each_once, context, parts)
     return ProvenList(
         parts=parts,
         rows=sum(part.rows for of_room in parts.values() for part in of_room),
@@ -158,6 +161,17 @@ def _combine(
         combined[room] = write_rows(_union(readings, identity), builder)
     # Rows that were left out are part of the list that is to be proven.
     return combined, forgotten_rows + sum(part.rows for parts in combined.values() for part in parts)
+
+
+def _each_once(context: Context, parts: PartsByRoom) -> PartsByRoom:
+    """Rows without an id, those that are alike to the byte once."""
+    once: PartsByRoom = {}
+    for room, of_room in parts.items():
+        rows = rows_of(part.path for part in of_room)
+        seen: set[bytes] = set()
+        new = (row for row in rows if (digest := content_digest(row)) not in seen and not seen.add(digest))
+        once[room] = write_rows(new, context.staging.builder())
+    return once
 
 
 def _union(readings: Sequence[Sequence[Path]], identity: Identity) -> Iterator[bytes]:

@@ -120,7 +120,7 @@ class _Run:
     def open_archive(self) -> None:
         """Make or check the archive, and finish what a run that died has left."""
         self._id, self._receipts = open_archive(
-            self.layout, self._settings.api.base_url, self.modes, self._clock
+            self.layout, self._settings.api.base_url, self.modes, self._clock, self._tally.note
         )
         for line in self._receipts.unreadable_lines:
             self._tally.note(f"a receipt cannot be read ({line}); what it spoke of is read again")

@@ -123,14 +123,7 @@ def umask(bits: int) -> Iterator[None]:
     [
         ("", 0o000, 0o700, 0o600),
         ("0750", 0o000, 0o750, 0o640),
-        pytest.param(
-            "0750",
-            0o077,
-            0o750,
-            0o640,
-            # To be made an ordinary case as soon as `durable.make_folder` sets the mode of the root, too.
-            marks=pytest.mark.xfail(reason="the archive's own folder is made through the umask"),
-        ),
+        ("0750", 0o077, 0o750, 0o640),
     ],
 )
 async def test_fault_63_the_archive_is_private_unless_configured_otherwise(

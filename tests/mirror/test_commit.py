@@ -263,7 +263,6 @@ def test_fault_43_an_intent_is_written_when_its_staged_files_have_their_names_on
     assert last_file < synced.index(folder) < synced.index(segment)
 
 
-@pytest.mark.xfail(reason="Receipts forgets an intent at its last receipt, whether or not the others are there")
 def test_fault_43_an_intent_is_open_until_all_of_its_receipts_are_there(tmp_path: Path) -> None:
     """The blocks of one write may reach the disk in any order: of the receipts at the end of a commit, the last
     may be there and the others be zeros.
@@ -285,7 +284,6 @@ def test_fault_43_an_intent_is_open_until_all_of_its_receipts_are_there(tmp_path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is of is read from /proc")
-@pytest.mark.xfail(reason="Receipts appends and syncs in two steps, and leaves what could not be synced")
 def test_fault_41_a_receipt_that_could_not_be_synced_is_not_there_for_the_next_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

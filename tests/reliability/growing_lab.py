@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 from random import Random
 from typing import TypeAlias
 from urllib.parse import unquote
@@ -49,7 +50,6 @@ KINDS: dict[str, Kind] = {
     "variables": Kind("id", 2, at_experiment=False, paged=False),
 }
 LATENCY_SECONDS = (0.02, 0.6)
-PER_HOUR, PER_MINUTE_AND_ENDPOINT = 1000, 100
 HOUR, MINUTE = 3600.0, 60.0
 
 
@@ -69,20 +69,33 @@ class Ledger:
 
     def most_in_a_window(self, times: Sequence[float], seconds: float) -> int:
         """The most requests in any stretch of `seconds`."""
-        return max((at + 1 - bisect_left(times, now - seconds + 1e-6) for at, now in enumerate(times)), default=0)
+        return max(
+            (at + 1 - bisect_left(times, now - seconds + 1e-6) for at, now in enumerate(times)), default=0
+        )
 
     def most_in_fixed_windows(self, times: Sequence[float], seconds: float, alignments: int) -> int:
         """The most in any window of fixed ones, however these are aligned (so many alignments tried)."""
         shifts = [seconds * number / alignments for number in range(alignments)]
-        return max((max(Counter((at + shift) // seconds for at in times).values(), default=0) for shift in shifts))
+        return max(
+            (max(Counter((at + shift) // seconds for at in times).values(), default=0) for shift in shifts)
+        )
 
 
 class GrowingLab:
     """The upstream: what is there now, and what ever was. Rows are bytes, served and remembered as they are."""
 
     def __init__(
-        self, clock: VirtualClock, *, page_rows: int, kinds: Sequence[str] = tuple(KINDS), seed: int = 1
+        self,
+        clock: VirtualClock,
+        *,
+        page_rows: int,
+        kinds: Sequence[str] = tuple(KINDS),
+        requests_per_hour: int = 1000,
+        seed: int = 1,
     ) -> None:
+        self.requests_per_hour = requests_per_hour
+        self.requests_per_minute = requests_per_hour // 10
+        """Of one endpoint."""
         self.kinds = {name: KINDS[name] for name in kinds}
         self._clock = clock
         self._page_rows = page_rows
@@ -183,13 +196,15 @@ class GrowingLab:
         parts = path.split("/")
         endpoint = "/".join(parts[:-2]) if parts[0] == "data" else parts[0]
         limits = (
-            (self.ledger.all_counted_at, PER_HOUR, HOUR),
-            (self.ledger.counted_at.get(endpoint, []), PER_MINUTE_AND_ENDPOINT, MINUTE),
+            (self.ledger.all_counted_at, self.requests_per_hour, HOUR),
+            (self.ledger.counted_at.get(endpoint, []), self.requests_per_minute, MINUTE),
         )
         for times, allowed, seconds in limits:
-            if len(times) - bisect_left(times, now - seconds + 1e-6) >= allowed:
+            oldest = bisect_left(times, now - seconds + 1e-6)
+            if len(times) - oldest >= allowed:
                 self.ledger.refused += 1
-                raise ThrottledError("429 RATE_LIMIT_EXCEEDED", retry_after_seconds=seconds)
+                wait = ceil(times[oldest] + seconds - now)
+                raise ThrottledError("429 RATE_LIMIT_EXCEEDED", retry_after_seconds=wait)
         self.ledger.count(endpoint, path, now)
 
     def _answer(self, parts: Sequence[str], params: Mapping[str, str]) -> bytes:

@@ -33,11 +33,11 @@ _CHANGES = (
 """Calls that change files. One that makes a file is followed by its fchmod: a kill there is as good."""
 
 _ERRORS = {
-    "ENOSPC": "openat,mkdir,write,rename,link,fsync",
-    "EDQUOT": "openat,mkdir,write,rename,link,fsync",
-    "EIO": "openat,write,rename,unlink,fsync,fchmod,rmdir,link",
-    "EROFS": "openat,mkdir,rename,unlink,link,chmod,rmdir",
-    "EACCES": "openat,mkdir,rename,unlink,link,chmod,rmdir",
+    "ENOSPC": "openat,mkdir,write,rename,link,linkat,fsync",
+    "EDQUOT": "openat,mkdir,write,rename,link,linkat,fsync",
+    "EIO": "openat,write,rename,unlink,unlinkat,fsync,fchmod,rmdir,link,linkat",
+    "EROFS": "openat,mkdir,rename,unlink,unlinkat,link,linkat,chmod,rmdir",
+    "EACCES": "openat,mkdir,rename,unlink,unlinkat,link,linkat,chmod,rmdir",
 }
 """Which calls give which error."""
 

@@ -488,14 +488,14 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "rows that came twice are counted as two",
         "mirror/proof.py",
-        "not claims.total_moved and distinct == claims.rows and total",
-        "not claims.total_moved and total",
+        "not has_moved and distinct == claims.rows and total",
+        "not has_moved and total",
         (PROOF,),
     ),
     Mutant(
         "a total that moved does not matter",
         "mirror/proof.py",
-        "    is_clean = not claims.total_moved and distinct",
+        "    is_clean = not has_moved and distinct",
         "    is_clean = distinct",
         (PROOF,),
     ),

@@ -165,7 +165,11 @@ class Script:
                 return room
 
     def _vanish(self, chance: Random) -> str:
-        rooms = [room for room in self._settled if not any((name, room) in self._untouchable for name in self.lab.kinds)]
+        rooms = [
+            room
+            for room in self._settled
+            if not any((name, room) in self._untouchable for name in self.lab.kinds)
+        ]
         room = chance.choice(rooms)
         self._settled.remove(room)
         self._untouchable |= {(name, room) for name in self.lab.kinds}

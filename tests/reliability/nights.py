@@ -31,7 +31,6 @@ from hsmirror.model import Secret
 from hsmirror.settings import ExperimentSettings, Settings, load
 from reliability.figures import Figures
 from reliability.growing_lab import EXPERIMENT, HOUR, KINDS, MINUTE, GrowingLab, Shelf
-from reliability.growing_lab import PER_HOUR, PER_MINUTE_AND_ENDPOINT
 from reliability.jumping_time import run_jumping
 from reliability.night_script import RECHECK_NIGHTS, Change, Script
 
@@ -53,8 +52,20 @@ class Plan:
     start_rooms: int = 400
     last_rooms: int = 2_000
     page_rows: int = 100
+    requests_per_hour: int = 1_000
+    """And a tenth of them a minute and endpoint."""
     kinds: tuple[str, ...] = tuple(KINDS)
     seed: int = 1
+
+
+SHORT = Plan(
+    start_rooms=130,
+    last_rooms=660,
+    page_rows=33,
+    requests_per_hour=330,
+    kinds=("events", "ratings/sparse", "rooms"),
+)
+"""The same proportions of rooms, pages and limits, so that the same ways are chosen."""
 
 
 @dataclass(slots=True)
@@ -74,7 +85,13 @@ class Nights:
 
     def __init__(self, plan: Plan, workdir: Path, clock: VirtualClock) -> None:
         self.plan = plan
-        self.lab = GrowingLab(clock, page_rows=plan.page_rows, kinds=plan.kinds, seed=plan.seed)
+        self.lab = GrowingLab(
+            clock,
+            page_rows=plan.page_rows,
+            kinds=plan.kinds,
+            requests_per_hour=plan.requests_per_hour,
+            seed=plan.seed,
+        )
         self.nights: list[Night] = []
         self.failures: list[str] = []
         self.found_after: dict[str, Counter[int]] = {}
@@ -82,7 +99,7 @@ class Nights:
         self.rows_held = 0
         self._archive = workdir / "archive"
         self._state_folder = workdir / "state"
-        self._settings = _settings(workdir)
+        self._settings = _settings(workdir, plan)
         self._clock = clock
         self._pending: dict[Shelf, Change] = {}
 
@@ -150,16 +167,22 @@ class Nights:
     def _holds(self, shelf: Shelf, gone_rows: dict[Shelf, int]) -> bool:
         name, room = shelf
         expected = sorted(self.lab.ever[name].get(room, {}).values())
-        return sorted(_rows(self._archive, shelf)) == expected and gone_rows.get(shelf, 0) == self.lab.gone(shelf)
+        return sorted(_rows(self._archive, shelf)) == expected and gone_rows.get(shelf, 0) == self.lab.gone(
+            shelf
+        )
 
     def _check_quiet(self, night: Night, before: dict[str, tuple[int, int, int]]) -> None:
         after = _files(self._archive)
-        if changed := sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path)):
+        if changed := sorted(
+            path for path in before.keys() | after.keys() if before.get(path) != after.get(path)
+        ):
             self._failed(night, f"nothing had changed upstream, and {changed[:3]} did")
         for endpoint, requests in night.by_endpoint.items():
             allowed = _MOST_PROBES if endpoint else _DOCUMENTS
             if requests > allowed:
-                self._failed(night, f"{requests} requests of {endpoint or 'the experiment'} though nothing changed")
+                self._failed(
+                    night, f"{requests} requests of {endpoint or 'the experiment'} though nothing changed"
+                )
 
     # --- the end -------------------------------------------------------------------------------------
     def _compare_all(self) -> None:
@@ -170,7 +193,9 @@ class Nights:
             pending = {room for kind, room in self._pending if kind == name}
             differing = {each for each in (held - ever) + (ever - held) if each[0] not in pending}
             if differing:
-                self._failed(self.nights[-1], f"{len(differing)} rows of {name} differ: {min(differing, key=repr)}")
+                self._failed(
+                    self.nights[-1], f"{len(differing)} rows of {name} differ: {min(differing, key=repr)}"
+                )
             self.rows_held += held.total()
         gone_rows = _gone_rows(self._archive)
         for shelf in self.lab.shelves_ever():
@@ -187,9 +212,9 @@ class Nights:
         ledger = self.lab.ledger
         if ledger.refused:
             self._failed(self.nights[-1], f"{ledger.refused} requests were refused with 429")
-        if self.most_in_an_hour() > PER_HOUR:
+        if self.most_in_an_hour() > self.plan.requests_per_hour:
             self._failed(self.nights[-1], f"{self.most_in_an_hour()} requests in an hour")
-        if self.most_in_a_minute() > PER_MINUTE_AND_ENDPOINT:
+        if self.most_in_a_minute() > self.plan.requests_per_hour // 10:
             self._failed(self.nights[-1], f"{self.most_in_a_minute()} requests of one endpoint in a minute")
 
     def most_in_an_hour(self) -> int:
@@ -211,10 +236,12 @@ class Nights:
 
 
 # --- the archive, read as a stranger would ------------------------------------------------------------
-def _settings(workdir: Path) -> Settings:
+def _settings(workdir: Path, plan: Plan) -> Settings:
     given = {
         "api.base_url": "http://127.0.0.1:9/api/v3",
         "archive.path": str(workdir / "archive"),
+        "limits.requests_per_hour": plan.requests_per_hour,
+        "limits.requests_per_minute_per_endpoint": plan.requests_per_hour // 10,
         "archive.recheck": f"{RECHECK_NIGHTS}d",
     }
     return load(config=None, environ={}, overrides=given, cwd=workdir, user_config_dir=workdir)
@@ -277,11 +304,12 @@ def simulate(plan: Plan, workdir: Path) -> Nights:
 
 
 def measure(*, long: bool = False, workdir: Path) -> Figures:
-    """A hundred nights; long: with five scripts."""
+    """A hundred nights, with everything at a third of its size; long: at full size, with three scripts."""
+    plans = [Plan(seed=seed) for seed in (1, 2, 3)] if long else [SHORT]
     played = []
-    for seed in range(1, 6 if long else 2):
+    for plan in plans:
         with tempfile.TemporaryDirectory(dir=workdir) as folder:
-            played.append(simulate(Plan(seed=seed), Path(folder)))
+            played.append(simulate(plan, Path(folder)))
     first = played[0]
     requests = [night.requests for each in played for night in each.nights[1:]]
     quiet = [night.requests for each in played for night in each.nights if night.is_quiet]
@@ -300,8 +328,14 @@ def measure(*, long: bool = False, workdir: Path) -> Figures:
             ("nights without changes", len(quiet)),
             ("requests in a night without changes, at most", max(quiet)),
             ("runs that the limits ended, and that went on later", sum(_continued(each) for each in played)),
-            ("requests in any hour, at most (allowed 1,000)", max(each.most_in_an_hour() for each in played)),
-            ("requests of an endpoint in any minute (allowed 100)", max(map(Nights.most_in_a_minute, played))),
+            (
+                f"requests in any hour, at most (allowed {first.plan.requests_per_hour:,})",
+                max(each.most_in_an_hour() for each in played),
+            ),
+            (
+                f"requests of an endpoint in any minute (allowed {first.plan.requests_per_hour // 10})",
+                max(map(Nights.most_in_a_minute, played)),
+            ),
             ("requests refused with 429", sum(each.lab.ledger.refused for each in played)),
             ("changes found", sum(c.total() for each in played for c in each.found_after.values())),
         ),
@@ -320,7 +354,8 @@ def _table(played: list[Nights]) -> tuple[tuple[str, ...], ...]:
         for what, counts in each.found_after.items():
             found.setdefault(what, Counter()).update(counts)
     rows = [
-        (what, f"{counts.total():,}", f"{counts[0]:,}", f"{max(counts)}") for what, counts in sorted(found.items())
+        (what, f"{counts.total():,}", f"{counts[0]:,}", f"{max(counts)}")
+        for what, counts in sorted(found.items())
     ]
     return (("what changed", "times", "found the same night", "nights until the last was found"), *rows)
 
@@ -333,7 +368,9 @@ def main() -> int:
     parser.add_argument("--rooms", type=int, default=2_000, help="after the last night")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        played = simulate(Plan(given.nights, last_rooms=given.rooms, kinds=tuple(given.types), seed=given.seed), Path(folder))
+        played = simulate(
+            Plan(given.nights, last_rooms=given.rooms, kinds=tuple(given.types), seed=given.seed), Path(folder)
+        )
     for night in played.nights:
         print(night)
     print(*_table([played]), sep="\n")

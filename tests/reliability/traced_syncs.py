@@ -1,8 +1,8 @@
 """Syncs under strace: traced, killed at a call, or with a call that is made to fail.
 
-Strace counts each thread's calls by themselves, and each kind of call. For every call of a sync to have a number
-of its own, what goes to worker threads elsewhere is run in its one thread here; `TracedSyncs.run_command` runs
-one as users do.
+Strace counts each thread's calls by themselves, and each kind of call. For every call of a sync to have a
+number of its own, what goes to worker threads elsewhere is run in its one thread here;
+`TracedSyncs.run_command` runs one as users do.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def names(calls: str) -> str:
 
 
 def injection(calls: str, fault: str, number: int) -> list[str]:
-    """Strace's options that let a fault happen at the n-th call. Of several kinds, each is counted by itself."""
+    """Strace's options that let a fault happen at the n-th call; each kind is counted by itself."""
     return ["-e", f"trace={names(calls)}", "-e", f"inject={names(calls)}:{fault}:when={number}"]
 
 
