@@ -211,7 +211,6 @@ async def test_fault_65_hostile_names_reach_no_terminal_as_they_are(
     assert shown.out or shown.err
 
 
-@pytest.mark.xfail(reason="reported: the table of `status` shows a data type as it stands in its receipt")
 async def test_fault_65_a_hostile_data_type_reaches_no_terminal_as_it_is(
     start_lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

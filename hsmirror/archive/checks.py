@@ -50,7 +50,7 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def remember_report(root: Path, report: VerifyReport, broken_files: int, began_at: float) -> bool:
-    """What a `verify` that began at `began_at` (epoch seconds) saw; `broken_files` are those left after repair."""
+    """What a `verify` that began at `began_at` (epoch seconds) saw; `broken_files` are left after repair."""
     part, _, parts = report.sample.partition("/")
     return remember(
         Layout(root),

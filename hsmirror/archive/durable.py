@@ -209,6 +209,7 @@ def retire(root: Path, current: Path, superseded: Path, modes: Modes) -> None:
     """Take a file that has no successor out of the tree; it stays below `superseded/`."""
     if not os.path.lexists(current):
         return
+    _require_real_folders(root, current.parent)
     keep(root, current, superseded, modes)
     sync_folder(superseded.parent)
     with disk_errors(f"retire {current}"):

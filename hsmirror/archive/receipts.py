@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
 from hsmirror.archive import durable
-from hsmirror.archive.layout import Layout
+from hsmirror.archive.layout import Layout, is_own_path
 from hsmirror.errors import NotAnArchiveError, StorageError
 
 MOST_SEGMENTS = 50
@@ -28,12 +28,30 @@ def instant(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+# --- what a line has to be like to be a receipt: lines are read from disk, and may be damaged or planted -----
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+
+
+def _require_own_path(path: str) -> None:
+    if not is_own_path(path):
+        raise ValueError("not a path of an archive")
+
+
+def _require_times(*texts: str | None) -> None:
+    for text in texts:
+        if text:
+            instant(text)
+
+
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a shard is complete for: all rows at or after `start`, before `end`, of `participant`. None: all."""
 
     start: str | None = None
     end: str | None = None
     participant: str | None = None
+
+    def __post_init__(self) -> None:
+        _require_times(self.start, self.end)
 
     def covers(self, other: Claim) -> bool:
         """Is everything that `other` names in this one, too?"""
@@ -60,19 +78,23 @@ class ShardReceipt(
     experiment: str
     data_type: str
     room: str | None
-    part: int = 0
-    rows: int = 0
-    size_bytes: int = 0
+    part: _Count = 0
+    rows: _Count = 0
+    size_bytes: _Count = 0
     sha256: str | None = None
-    content_bytes: int = 0
+    content_bytes: _Count = 0
     content_sha256: str | None = None
     complete_for: tuple[Claim, ...] = ()
-    gone_rows: int = 0
+    gone_rows: _Count = 0
     fetched_at: str = ""
 
     @property
     def key(self) -> str:
         return self.path
+
+    def __post_init__(self) -> None:
+        _require_own_path(self.path)
+        _require_times(self.fetched_at)
 
 
 class FileReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="file"):
@@ -82,7 +104,7 @@ class FileReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     experiment: str
     room: str | None
     recording_id: str
-    size_bytes: int
+    size_bytes: _Count
     sha256: str
     verified_by: str = ""
     etag: str | None = None
@@ -92,6 +114,10 @@ class FileReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     def key(self) -> str:
         return self.path
 
+    def __post_init__(self) -> None:
+        _require_own_path(self.path)
+        _require_times(self.fetched_at)
+
 
 class DocumentReceipt(
     msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="document"
@@ -100,13 +126,17 @@ class DocumentReceipt(
 
     path: str
     experiment: str
-    size_bytes: int
+    size_bytes: _Count
     sha256: str
     fetched_at: str = ""
 
     @property
     def key(self) -> str:
         return self.path
+
+    def __post_init__(self) -> None:
+        _require_own_path(self.path)
+        _require_times(self.fetched_at)
 
 
 class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="list"):
@@ -120,11 +150,11 @@ class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
 
     experiment: str
     data_type: str
-    way: str = "experiment"
-    rows: int = 0
+    way: Literal["experiment", "room", "participant"] = "experiment"
+    rows: _Count = 0
     total: int | None = None
     unaccounted: int = 0
-    page_rows: int = 0
+    page_rows: _Count = 0
     is_complete: bool = True
     why: str = ""
     read_at: str = ""
@@ -134,6 +164,9 @@ class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     @property
     def key(self) -> str:
         return f"list {self.data_type} of {self.experiment}"
+
+    def __post_init__(self) -> None:
+        _require_times(self.read_at, self.whole_at, *self.rooms_read_at.values())
 
 
 class PendingReceipt(
@@ -155,6 +188,9 @@ class PendingReceipt(
     @property
     def key(self) -> str:
         return f"pending {self.path}"
+
+    def __post_init__(self) -> None:
+        _require_own_path(self.path)
 
 
 class AbsenceReceipt(
@@ -190,6 +226,12 @@ class IntentReceipt(
     def key(self) -> str:
         return f"intent {self.receipts[-1].key}"
 
+    def __post_init__(self) -> None:
+        if not self.receipts:
+            raise ValueError("an intent of nothing")
+        for name in self.staged:
+            _require_own_path(name)
+
 
 class ForgottenReceipt(
     msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="forgotten"
@@ -204,9 +246,9 @@ class ForgottenReceipt(
     salt: str
     began_at: str
     finished_at: str = ""
-    rows: int = 0
-    files: int = 0
-    size_bytes: int = 0
+    rows: _Count = 0
+    files: _Count = 0
+    size_bytes: _Count = 0
 
     @property
     def key(self) -> str:
@@ -288,8 +330,8 @@ class Receipts:
         self._by_key.pop(key, None)
 
     def merge(self) -> None:
-        """Write all receipts that count into one segment, where there have come to be many."""
-        if len(segments(self._layout)) > MOST_SEGMENTS:
+        """Write all receipts that count into one segment, where there are many, or a line cannot be read."""
+        if len(segments(self._layout)) > MOST_SEGMENTS or self.unreadable_lines:
             self.rewrite(lambda receipt: receipt)
 
     def rewrite(self, change: Callable[[Receipt], Receipt | None]) -> None:
@@ -320,8 +362,9 @@ class Receipts:
                 continue
             try:
                 receipt = _decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                if number < len(lines):  # the last is a run's that died while writing it
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                # The last is a run's that died while writing it; zeros are what a power loss leaves of a write.
+                if number < len(lines) and b"\0" not in line:
                     self.unreadable_lines.append(f"{segment.name}, line {number}")
                 continue
             self._keep(receipt)
@@ -370,7 +413,7 @@ def read_marker(layout: Layout) -> Marker:
         raise NotAnArchiveError(f"{layout.root} is not an archive (it has no archive.json)") from None
     except OSError as error:
         raise StorageError(f"cannot read {layout.marker}: {error.strerror}") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise NotAnArchiveError(f"{layout.marker} is not what hsmirror writes there") from None
     if marker.format != FORMAT:
         raise NotAnArchiveError(

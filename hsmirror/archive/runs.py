@@ -23,7 +23,7 @@ def last_run(layout: Layout) -> dict[str, Any] | None:
     try:
         latest = next(_newest_first(layout), None)
         report = msgspec.json.decode(latest.read_bytes()) if latest is not None else None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
     return report if isinstance(report, dict) else None
 
@@ -33,7 +33,7 @@ def last_success_at(layout: Layout) -> str | None:
     for path in _newest_first(layout):
         try:
             ending = msgspec.json.decode(path.read_bytes(), type=_Ending)
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
         if ending.exit_status == 0:
             return ending.ended_at

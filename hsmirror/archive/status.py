@@ -176,7 +176,7 @@ def _name(archive: Archive, experiment: str) -> str:
     path = archive.layout.absolute(document_path(experiment, "experiment.json"))
     try:
         document = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
     name = document.get("name") if isinstance(document, dict) else None
     return name if isinstance(name, str) else ""

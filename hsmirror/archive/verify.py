@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from hsmirror.archive.forgotten import unfinished
-from hsmirror.archive.layout import STATE
+from hsmirror.archive.layout import STATE, Layout
 from hsmirror.archive.reader import Archive
 from hsmirror.archive.receipts import FileLike
 from hsmirror.errors import UsageError
@@ -47,6 +47,8 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: tuple[str, ...] = ()
     """With the reason; the bytes may be right."""
     damaged: tuple[str, ...] = ()
+    unreadable_receipts: tuple[str, ...] = ()
+    """Lines of segments: what they spoke of is nobody's now, and the next sync fetches it again."""
     unexpected: tuple[str, ...] = ()
     """Files that no receipt knows: nothing relies on them."""
     unproven: tuple[str, ...] = ()
@@ -62,7 +64,7 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_sound(self) -> bool:
-        return not (self.missing or self.unreadable or self.damaged)
+        return not (self.missing or self.unreadable or self.damaged or self.unreadable_receipts)
 
 
 def verify(
@@ -98,7 +100,7 @@ def verify(
     found: dict[Finding, list[str]] = {finding: [] for finding in Finding}
     done = rows = 0
     for receipt in chosen:
-        finding, reason = _check(archive.layout.absolute(receipt.path), receipt, intended.get(receipt.path))
+        finding, reason = _check(archive.layout, receipt, intended.get(receipt.path))
         found[finding].append(f"{receipt.path}: {reason}" if reason else receipt.path)
         rows += getattr(receipt, "rows", 0) if finding is Finding.SOUND else 0
         done += receipt.size_bytes
@@ -113,6 +115,7 @@ def verify(
         missing=tuple(found[Finding.MISSING]),
         unreadable=tuple(found[Finding.UNREADABLE]),
         damaged=tuple(found[Finding.DAMAGED]),
+        unreadable_receipts=tuple(archive.receipts.unreadable_lines),
         unexpected=tuple(_unexpected(archive)),
         unproven=tuple(
             f"{each.data_type} of {each.experiment}: {each.why}"
@@ -127,13 +130,14 @@ def _part_of(path: str, parts: int) -> int:
     return zlib.crc32(path.encode()) % parts
 
 
-def _check(path: Path, receipt: FileLike, intended_sha256: str | None) -> tuple[Finding, str]:
+def _check(layout: Layout, receipt: FileLike, intended_sha256: str | None) -> tuple[Finding, str]:
     """One file; the reason where the finding's name is not enough."""
     digest = hashlib.sha256()
     size = 0
+    path = layout.absolute(receipt.path)
     try:
-        if path.is_symlink():
-            return Finding.DAMAGED, "a link stands in its place"
+        if layout.leads_through_link(receipt.path):
+            return Finding.DAMAGED, "a link stands in its place, or in its way"
         with path.open("rb") as file:
             while piece := file.read(_PIECE_BYTES):
                 digest.update(piece)

@@ -167,7 +167,7 @@ def _show_experiment(experiment: HeldExperiment, output: Output, now: float) -> 
     rows: list[tuple[str | Text, ...]] = [
         (
             output.mark(kind.is_complete),
-            kind.data_type,
+            printable(kind.data_type),
             number(kind.rows),
             number(kind.rooms),
             size(kind.size_bytes),

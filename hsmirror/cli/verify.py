@@ -81,7 +81,7 @@ def _repaired(invocation: Invocation, root: Path, report: VerifyReport) -> tuple
 
 def exit_status(report: VerifyReport) -> Exit:
     """6 where something that is held is missing, damaged or cannot be read."""
-    return Exit.DAMAGED if report.missing or report.damaged or report.unreadable else Exit.COMPLETE
+    return Exit.COMPLETE if report.is_sound else Exit.DAMAGED
 
 
 def _part(text: str) -> tuple[int, int]:
@@ -107,6 +107,8 @@ def _show(report: VerifyReport, output: Output, repaired: Sequence[str]) -> None
             output.error(f"{what}: {path}", what, path=name, why=why)
         if len(paths) > _MOST_PATHS:
             output.error(f"{what}: {counted(len(paths) - _MOST_PATHS, 'further file')}; --json names them all")
+    for line in report.unreadable_receipts:
+        output.error(f"a receipt cannot be read: {line}; the next sync fetches again what it spoke of")
     for path in report.unexpected:
         output.detail(f"nobody's (no receipt names it): {printable(path)}")
     if report.unexpected:
@@ -115,6 +117,11 @@ def _show(report: VerifyReport, output: Output, repaired: Sequence[str]) -> None
         output.say(f"not proven complete: {printable(what)}")
     if report.unfinished_removals:
         output.say(unfinished_removals(report.unfinished_removals))
+    _show_verdict(report, output, has_repaired=bool(repaired))
+
+
+def _show_verdict(report: VerifyReport, output: Output, *, has_repaired: bool) -> None:
+    """The last line: how much is sound, or what to do."""
     checked = ", ".join(
         (counted(report.checked_files, "file"), counted(report.checked_rows, "row"), size(report.checked_bytes))
     )
@@ -123,5 +130,8 @@ def _show(report: VerifyReport, output: Output, repaired: Sequence[str]) -> None
             output.result(f"sound: {checked} match their receipts")
         return
     broken = len(report.missing) + len(report.damaged) + len(report.unreadable)
-    advice = "--repair fetches it again" if not repaired else "the rest could not be fetched again"
+    if has_repaired:
+        advice = "the rest could not be fetched again"
+    else:
+        advice = "--repair fetches it again" if broken else "run sync again"
     output.result(f"damaged: {counted(broken, 'file')} of {checked} checked; {advice}")

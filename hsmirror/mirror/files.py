@@ -221,7 +221,7 @@ def _is_wanted(part: Path, note_path: Path, held: FileReceipt | None, now: float
 def _read_note(path: Path) -> PartialNote | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=PartialNote)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -73,7 +73,7 @@ def list_receipt(
     receipt = ListReceipt(
         experiment=read.experiment,
         data_type=read.data_type,
-        way=read.way,
+        way=read.way.value,
         rows=outcome.rows,
         total=read.total,
         unaccounted=_unaccounted(outcome, read.total, old),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,7 +119,7 @@ async def read_proven(
         if verdict.judgement is not Judgement.READ_AGAIN:
             break
     if verdict.judgement is Judgement.UNPROVEN and facts.is_ambiguous:
-        # Which of the rows that are alike are real is not known: each stays once, until a reading can be proven.
+        # Which of the rows that are alike are real is not known: each stays once, until a reading is proven.
         parts = await anyio.to_thread.run_sync(_each_once, context, parts)
     return ProvenList(
         parts=parts,
@@ -167,11 +167,17 @@ def _each_once(context: Context, parts: PartsByRoom) -> PartsByRoom:
     """Rows without an id, those that are alike to the byte once."""
     once: PartsByRoom = {}
     for room, of_room in parts.items():
-        rows = rows_of(part.path for part in of_room)
-        seen: set[bytes] = set()
-        new = (row for row in rows if (digest := content_digest(row)) not in seen and not seen.add(digest))
-        once[room] = write_rows(new, context.staging.builder())
+        once[room] = write_rows(_distinct(part.path for part in of_room), context.staging.builder())
     return once
+
+
+def _distinct(paths: Iterable[Path]) -> Iterator[bytes]:
+    seen: set[bytes] = set()
+    for row in rows_of(paths):
+        digest = content_digest(row)
+        if digest not in seen:
+            seen.add(digest)
+            yield row
 
 
 def _union(readings: Sequence[Sequence[Path]], identity: Identity) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from hsmirror.api.envelope import Row, parse_row
 from hsmirror.archive.layout import file_path
 from hsmirror.errors import RefusedAddressError
 
-_FINAL = frozenset({"completed", "complete"})
+_FINAL = ("completed", "complete")  # no set: what a server says may not be hashable
 _MINT_PATH = re.compile(r"/?[A-Za-z0-9_.~%!$&'()*+,;=:@-]+(?:/[A-Za-z0-9_.~%!$&'()*+,;=:@-]+)*")
 
 
@@ -70,7 +70,7 @@ def parse_recording(
         elif link:
             address = parse_address(link, skew_seconds=skew_seconds, loopback_allowed=loopback_allowed)
     except RefusedAddressError as error:
-        refusal = str(error)
+        refusal, link = str(error), ""
     pending = "" if status is None or status in _FINAL else f"its status is {str(status)[:40]!r}"
     if not (address or mint_path or refusal or pending):
         pending = "it has no address yet"

@@ -36,7 +36,7 @@ def room_state(row: Row, *, changed_at: float = 0.0) -> RoomState:
 
 
 def _epoch(value: Any) -> float | None:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15:
         return value / 1000 if value > _LARGEST_SECONDS else float(value)
     if not isinstance(value, str):
         return None

@@ -17,8 +17,8 @@ from hsmirror.archive.durable import has_size
 from hsmirror.archive.layout import SUFFIXES, Layout, shard_path
 from hsmirror.archive.receipts import WHOLE, Claim, Receipts, ShardReceipt
 from hsmirror.archive.shards import ShardBuilder, StagedPart, salvaged_rows
-from hsmirror.errors import CorruptError, DamagedError
-from hsmirror.mirror.commit import Commit, Placement
+from hsmirror.errors import CorruptError, DamagedError, StorageError
+from hsmirror.mirror.commit import Commit, Placement, file_sha256
 from hsmirror.mirror.merge import Identity, RowSet, by_content_where_ids_conflict, same_rows
 from hsmirror.mirror.write import rows_of, write_rows
 
@@ -141,6 +141,7 @@ class Settlement:
         self._require_files(files, paths)
         if _contents(files) == [part.content_sha256 for part in staged]:
             return self._unchanged(files, claims, gone_rows=0 if claim else files[0].gone_rows)
+        _require_sound(files, paths)
         merged, gone_rows = self._merge(files, paths, staged, is_narrow=is_narrow, identity=identity)
         if claim is None or is_narrow:
             gone_rows = files[0].gone_rows
@@ -284,6 +285,21 @@ def _is_same(files: Sequence[ShardReceipt], paths: Sequence[Path], parts: Sequen
         return True
     are_as_many = sum(receipt.rows for receipt in files) == sum(part.rows for part in parts)
     return are_as_many and same_rows(rows_of(paths), rows_of(part.path for part in parts))
+
+
+def _require_sound(files: Sequence[ShardReceipt], paths: Sequence[Path]) -> None:
+    """What is merged is held against its receipt first, lest a rotten byte become a row of its own.
+
+    Raises:
+        DamagedError: a file has other bytes than its receipt says, or does not give them.
+    """
+    for receipt, path in zip(files, paths, strict=True):
+        try:
+            is_sound = file_sha256(path) == receipt.sha256
+        except StorageError as error:
+            raise DamagedError(f"{receipt.path} cannot be read") from error
+        if not is_sound:
+            raise DamagedError(f"{receipt.path} is damaged")
 
 
 def _readable_rows(paths: Sequence[Path]) -> Iterator[bytes]:

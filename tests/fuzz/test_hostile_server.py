@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -213,7 +212,6 @@ async def mirrored(server: HostileServer, folder: Path) -> int:
 @example({}, [{"id": "r", "status": "ended", "endedAt": 10**400}], [], {}, {}, {})
 @example("\ud800", [{"id": "\ud800"}], [], {"ETag": b'"\xff"'}, {"_warnings": ["\ud800"]}, {})
 @settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-@pytest.mark.xfail(reason="reported: a malformed address, a status that is no text, a time beyond all")
 def test_fault_45_and_58_no_text_of_a_server_breaks_a_run_or_leaves_the_archive(
     name: Any, rows: Any, recordings: Any, headers: Any, metadata: Any, refusals: Any
 ) -> None:

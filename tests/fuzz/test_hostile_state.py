@@ -64,7 +64,6 @@ def an_archive() -> Iterator[Path]:
 MARKER = b'{"format": 1, "upstream": "https://api.example.com", "created": "2026-01-01T00:00:00Z"}'
 
 
-@pytest.mark.xfail(reason="reported: a marker that is nested too deeply")
 @given(content=damaged(MARKER))
 @example(content=b'{"a":' + DEEP)
 def test_fault_46_any_marker_is_one_or_none(content: bytes) -> None:
@@ -80,7 +79,6 @@ def test_fault_46_any_marker_is_one_or_none(content: bytes) -> None:
 REPORT = json.dumps({"run": "r", "exit_status": 0, "ended_at": "2026-01-01T00:00:00Z", "notes": ["x"]}).encode()
 
 
-@pytest.mark.xfail(reason="reported: a report that is not UTF-8, or nested too deeply")
 @given(report=damaged(REPORT), document=damaged(b'{"id": "e", "name": "the name"}'))
 @example(report=b"\xff", document=b"{}")
 @example(report=b'{"run":"\xff"}', document=b"{}")
@@ -112,7 +110,6 @@ NOTE = json.dumps(
 ).encode()
 
 
-@pytest.mark.xfail(reason="reported: a note that is nested too deeply")
 @given(note=damaged(NOTE), held=st.sampled_from([b"", HELD, HELD * 2]))
 @example(note=b'{"source":"\xff"}', held=HELD)
 @example(note=b'{"a":' + DEEP, held=HELD)
@@ -202,9 +199,6 @@ def _zstd(content: bytes) -> bytes:
 
 
 # --- a whole run over damage ------------------------------------------------------------------------------
-@pytest.mark.xfail(
-    reason="reported: what is held is merged without being held against its receipt", strict=False
-)
 @pytest.mark.parametrize("byte", [b"\x00", b"#"], ids=["no longer JSON", "another id"])
 async def test_fault_46_a_rotten_byte_in_an_uncompressed_shard_is_neither_kept_nor_in_the_way(
     start_lab, tmp_path: Path, byte: bytes

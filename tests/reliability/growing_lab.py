@@ -1,7 +1,7 @@
 """A lab's upstream in memory, behind the seam of the wire: lists of rooms, limits that it enforces, a memory.
 
 It serves the documented lists through the envelope that the built-in server uses, counts every request, and
-refuses with 429 what exceeds a limit. What it ever served stays known, so that an archive can be held against it.
+refuses with 429 what exceeds a limit. What it ever served stays known, for an archive to be held against it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import unquote
 import orjson
 from virtual_time import FakeAnswer, VirtualClock
 
-from hsmirror.errors import NotFoundError, ThrottledError
+from hsmirror.errors import NotFoundError, ThrottledError, TransientError
 from hsmirror.serve.envelope import PageFacts, document_paging, iso_milliseconds, object_envelope, rows_envelope
 
 EXPERIMENT = "exp_nights"
@@ -77,7 +77,7 @@ class Ledger:
         """The most in any window of fixed ones, however these are aligned (so many alignments tried)."""
         shifts = [seconds * number / alignments for number in range(alignments)]
         return max(
-            (max(Counter((at + shift) // seconds for at in times).values(), default=0) for shift in shifts)
+            max(Counter((at + shift) // seconds for at in times).values(), default=0) for shift in shifts
         )
 
 
@@ -103,6 +103,8 @@ class GrowingLab:
         self._lists: dict[str, list[bytes]] = {}
         self._made = 0
         self.ledger = Ledger()
+        self.broken: set[str] = set()
+        """Data types whose lists are answered with 500."""
         self.now: dict[str, dict[str, dict[str, bytes]]] = {name: {} for name in kinds}
         """Rows that are there, by data type, room and id."""
         self.ever: dict[str, dict[str, dict[str, bytes]]] = {name: {} for name in kinds}
@@ -213,6 +215,8 @@ class GrowingLab:
         if parts[0] != "data" or "/".join(parts[1:-2]) not in self.kinds:
             raise NotFoundError("404 no such endpoint")
         name, scope, asked = "/".join(parts[1:-2]), parts[-2], unquote(parts[-1])
+        if name in self.broken:
+            raise TransientError("500 Internal Server Error")
         kind = KINDS[name]
         if scope == "room" and kind.at_room and asked in self.now["rooms"]:
             rows = list(self.now[name].get(asked, {}).values())

@@ -53,9 +53,11 @@ class _JumpingLoop(asyncio.SelectorEventLoop):
         self._jumping.threads_are_busy = lambda: bool(limiter.borrowed_tokens)
 
 
-def run_jumping(main: Callable[[VirtualClock], Awaitable[Result]]) -> Result:
-    """Run `main` to its end on a loop of its own; its clock is the loop's."""
-    clock = VirtualClock()
+def run_jumping(
+    main: Callable[[VirtualClock], Awaitable[Result]], *, clock: VirtualClock | None = None
+) -> Result:
+    """Run `main` to its end on a loop of its own; its clock is the loop's, a new one unless given."""
+    clock = clock or VirtualClock()
 
     async def run() -> Result:
         loop = asyncio.get_running_loop()

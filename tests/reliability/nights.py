@@ -2,7 +2,7 @@
 
 Each night the lab changes by a seeded script, then a run comes, as cron would start it: it waits five minutes
 for the limits at most, and where they end it, it is started again when its report says so. What changed must be
-found by when it was promised, the limits must hold in every window, and a night without changes must leave none.
+found by when it was promised, the limits must hold in every window, and a night without changes leaves none.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ def _files(archive: Path) -> dict[str, tuple[int, int, int]]:
         if folder == state or folder.startswith(f"{state}/runs"):
             continue
         for name in names:
-            status = os.stat(f"{folder}/{name}")
+            status = Path(folder, name).stat()
             found[f"{folder}/{name}"] = (status.st_ino, status.st_mtime_ns, status.st_size)
     return found
 
@@ -316,7 +316,7 @@ def measure(*, long: bool = False, workdir: Path) -> Figures:
     return Figures(
         title="Nights",
         says="A lab grows night by night while rows come late, go and are edited in settled rooms; a real run "
-        "mirrors it each night, in virtual time, against a server in the same process that enforces both limits.",
+        "mirrors it each night, in virtual time, against a server in the same process that enforces the limits.",
         counts=(
             ("nights", sum(len(each.nights) for each in played)),
             ("rooms before the first night", first.plan.start_rooms),
@@ -371,10 +371,8 @@ def main() -> int:
         played = simulate(
             Plan(given.nights, last_rooms=given.rooms, kinds=tuple(given.types), seed=given.seed), Path(folder)
         )
-    for night in played.nights:
-        print(night)
-    print(*_table([played]), sep="\n")
-    print("\n".join(played.failures) or "all held")
+    lines = [*map(str, played.nights), *map(str, _table([played])), *(played.failures or ["all held"])]
+    sys.stdout.write("\n".join(lines) + "\n")
     return bool(played.failures)
 
 

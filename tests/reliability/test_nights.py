@@ -1,4 +1,4 @@
-"""A hundred nights of a growing lab: everything is found in time, the limits hold, quiet nights leave no trace."""
+"""A hundred nights of a growing lab: all is found in time, the limits hold, quiet nights leave no trace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reliability.figures import Figures
 from reliability.growing_lab import Ledger
 from reliability.nights import measure
 
-MEMORY = Path("/dev/shm")  # noqa: S108  # a file system in memory: what is measured is not the disk
+MEMORY = Path("/dev/shm")  # a file system in memory: what is measured is not the disk
 
 
 def measured(tmp_path: Path, *, long: bool = False) -> Figures:
