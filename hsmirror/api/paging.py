@@ -92,7 +92,7 @@ class Cursor:
         self._rechecks: dict[int, int] = {}
         self._total_moved = False
         self._has_shifted = False
-        self._meetings: dict[int, object] = {}  # what stands at an offset where two pages meet
+        self._meetings: dict[int, bytes] = {}  # what stands at an offset where two pages meet
         self.rows = 0
 
     def __repr__(self) -> str:
@@ -231,8 +231,7 @@ class Cursor:
             return
         count = min(len(page.rows), ask.page_rows)
         for at in {0, count - 1}:
-            row_id = page.ids[at]
-            row = (page.rooms[at], row_id) if row_id else without_signatures(bytes(page.rows[at]), always=True)
+            row = without_signatures(bytes(page.rows[at]), always=True)
             if self._meetings.setdefault(ask.from_offset + at, row) != row:
                 self._has_shifted = True
 
@@ -281,18 +280,11 @@ class Cursor:
             self._waiting.append(Ask(reached, ask.limit - count, self._overlap(reached)))
             if ask.page_rows == self.limit:
                 self.limit = count + ask.overlap
-        elif not count and is_inside and not self._was_last(ask.offset) and self._may_recheck(ask.offset):
+        elif not count and is_inside and self._may_recheck(ask.offset):
             self._waiting.append(ask)
         elif not count:
             self._end = ask.offset if self._end is None else min(self._end, ask.offset)
         return count
-
-    def _was_last(self, offset: int) -> bool:
-        """Did the page that ends here say that it is the last one?"""
-        if self._last is None:
-            return False
-        start, _, page = self._last
-        return start + len(page.rows) == offset and page.pagination.has_more is False
 
     def _may_recheck(self, offset: int) -> bool:
         self._rechecks[offset] = self._rechecks.get(offset, 0) + 1

@@ -55,6 +55,9 @@ class Rooms(Protocol):
     async def states(self, asking: DataType) -> Mapping[str, RoomState]:
         """The rooms that the server lists, and whether they have ended; empty where it lists none."""
 
+    async def listed_again(self) -> list[str]:
+        """The rooms as the server lists them now; none where it does not."""
+
     def seen(self, rows: Sequence[tuple[str | None, Row]]) -> None:
         """Rooms' own rows, as they come."""
 
@@ -328,7 +331,20 @@ class TypeMirror:
             return
         key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
         with self._listed():
-            await read_roomless(self._context, key, rooms, self._outcome, on_rows=self._on_rows)
+            await read_roomless(
+                self._context,
+                key,
+                rooms,
+                self._outcome,
+                on_rows=self._on_rows,
+                read_new_rooms=partial(self._read_new_rooms, rooms),
+            )
+
+    async def _read_new_rooms(self, known: Sequence[str]) -> list[str]:
+        """Rooms that have been opened since the rooms were listed."""
+        new = [room for room in await self._rooms.listed_again() if room not in set(known)]
+        await self._read_rooms(new)
+        return new
 
     async def _read_rooms(self, rooms: Sequence[str], *, may_be_absent: bool = False) -> None:
         may_be_absent = may_be_absent and not self._type.documented

@@ -12,7 +12,13 @@ import anyio.to_thread
 from hsmirror.api.envelope import Page, Row, row_id
 from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
-from hsmirror.mirror.merge import Deduplicated, Identity, RowSet, content_digest
+from hsmirror.mirror.merge import (
+    Deduplicated,
+    Identity,
+    RowSet,
+    by_content_where_ids_conflict,
+    content_digest,
+)
 from hsmirror.mirror.proof import Judgement, PassFacts, judge
 from hsmirror.mirror.write import ListWriter, rows_of, write_rows
 from hsmirror.model import DataType, ListKey
@@ -157,8 +163,8 @@ def _combine(
     combined: PartsByRoom = {}
     for room in rooms:
         readings = [[part.path for part in parts.get(room, [])] for parts in reversed(staged)]
-        builder = context.staging.builder()
-        combined[room] = write_rows(_union(readings, identity), builder)
+        told = by_content_where_ids_conflict(identity, *map(rows_of, readings))
+        combined[room] = write_rows(_union(readings, told), context.staging.builder())
     # Rows that were left out are part of the list that is to be proven.
     return combined, forgotten_rows + sum(part.rows for parts in combined.values() for part in parts)
 

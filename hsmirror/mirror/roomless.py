@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import anyio.to_thread
@@ -19,21 +19,29 @@ from hsmirror.model import ListKey
 
 
 async def read_roomless(
-    context: Context, key: ListKey, rooms: Sequence[str], outcome: Outcome, *, on_rows: OnRows | None
+    context: Context,
+    key: ListKey,
+    rooms: Sequence[str],
+    outcome: Outcome,
+    *,
+    on_rows: OnRows | None,
+    read_new_rooms: Callable[[], Awaitable[Sequence[str]]],
 ) -> None:
     """Read the experiment's list, and keep what none of `rooms` has; those are held already.
+
+    `read_new_rooms` reads the rooms that have been opened meanwhile: their rows are not without a room.
 
     Raises:
         UpstreamError: the list cannot be read.
     """
     seen: list[tuple[str | None, Row]] = []
     found = await read_proven(context, key, on_rows=seen.extend)
-    of_rooms, whole = (
-        outcome.upstream_rows_of(rooms),
-        [part for parts in found.parts.values() for part in parts],
-    )
+    whole = [part for parts in found.parts.values() for part in parts]
     left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
-    rows = sum(part.rows for part in left)
+    if left and (new := await read_new_rooms()):
+        rooms = [*rooms, *new]
+        left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
+    of_rooms, rows = outcome.upstream_rows_of(rooms), sum(part.rows for part in left)
     if rows != found.rows - of_rooms:
         outcome.fail(
             f"the experiment lists {found.rows} rows and its rooms {of_rooms}, but {rows} of the former "

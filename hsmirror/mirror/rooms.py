@@ -81,6 +81,15 @@ class ExperimentRooms:
         await self._catalogue()
         return self._states
 
+    async def listed_again(self) -> list[str]:
+        if self._listed is None:
+            return []
+        found = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
+        rooms = found if found is not None else await self._sessions() or []
+        names = [room for _, room in rooms if room is not None]
+        self._named.update(dict.fromkeys(names))
+        return names
+
     def seen(self, rows: Sequence[tuple[str | None, Row]]) -> None:
         held = self._held_rooms.rooms if self._held_rooms is not None else {}
         for room, row in rows:

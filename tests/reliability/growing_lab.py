@@ -142,6 +142,7 @@ class GrowingLab:
         for name, kind in self.kinds.items():
             if name != "rooms":
                 self.add_rows(name, room, kind.rows_a_room // 2)
+        self.older_versions.setdefault(("rooms", room), []).append(self.now["rooms"][room][room])
         ended = iso_milliseconds(self._clock.epoch() if ended_at is None else ended_at)
         self._put("rooms", room, room, self._room_row(room, "completed", endedAt=ended))
 

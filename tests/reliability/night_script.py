@@ -1,7 +1,7 @@
-"""What happens in a lab from one night to the next, seeded: rooms come and end; rows come late, go, change.
+"""What happens in a lab from night to night, seeded: rooms come and end; rows come late, go, change.
 
 Every change says by when the mirror has promised to find it. A list's total shows that rows have come or gone,
-not that one has come where another went, nor that one was edited: such changes are found once all is read again.
+not that one has come where another went, nor that one was edited: such changes are found when all is read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _FIXED = frozenset({"rooms", "participants"})
 """Their rows come and go with their rooms alone."""
 
 _HOLIDAYS = ((10, 20), (41, 51), (72, 82))
-"""From the first to before the last night. A recheck is due in none of their later nights: a month lies between."""
+"""From the first to before the last night, a month apart: no recheck is due in their later nights."""
 
 _SETTLING_NIGHTS = 4
 """Without any change, until the last room that ended has been read after it settled."""

@@ -201,7 +201,8 @@ class Nights:
         for shelf in self.lab.shelves_ever():
             if shelf not in self._pending and gone_rows.get(shelf, 0) != self.lab.gone(shelf):
                 self._failed(self.nights[-1], f"{shelf} has {self.lab.gone(shelf)} gone rows, not as marked")
-        for shelf, versions in self.lab.older_versions.items():
+        edited = {shelf: rows for shelf, rows in self.lab.older_versions.items() if shelf[0] != "rooms"}
+        for shelf, versions in edited.items():
             superseded = set(_superseded_rows(self._archive, shelf))
             if shelf not in self._pending and not superseded.issuperset(versions):
                 self._failed(self.nights[-1], f"an older version of a row of {shelf} is not held any more")
@@ -316,7 +317,7 @@ def measure(*, long: bool = False, workdir: Path) -> Figures:
     return Figures(
         title="Nights",
         says="A lab grows night by night while rows come late, go and are edited in settled rooms; a real run "
-        "mirrors it each night, in virtual time, against a server in the same process that enforces the limits.",
+        "mirrors it each night, in virtual time, against a server in its own process that enforces the limits.",
         counts=(
             ("nights", sum(len(each.nights) for each in played)),
             ("rooms before the first night", first.plan.start_rooms),

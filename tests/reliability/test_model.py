@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from reliability.model import measure
+from reliability.model import ArchiveMachine, measure
+
+
+@pytest.fixture
+def machine() -> Iterator[ArchiveMachine]:
+    machine = ArchiveMachine()
+    machine.two_rooms()
+    yield machine
+    machine.teardown()
+
+
+# Found by the machine.
+def test_rows_that_name_no_room_are_held_once_though_the_list_of_rooms_failed_at_first(
+    machine: ArchiveMachine,
+) -> None:
+    machine.lab.broken = {"events", "rooms"}
+    machine.run()
+    machine.lab.broken = set()
+    report = machine.run()
+    rows = {each.data_type: each.rows for each in report.experiments[0].types}
+    assert rows["ratings/sparse"] == sum(map(len, machine.lab.now["ratings/sparse"].values()))
+
+
+def test_a_type_listed_by_room_is_not_complete_where_rooms_may_be_new(machine: ArchiveMachine) -> None:
+    machine.run()
+    machine.a_room_opens()
+    machine.lab.broken = {"rooms"}
+    types = {each.data_type: each for each in machine.run().experiments[0].types}
+    assert not types["variables"].is_complete
+
+
+def test_a_full_run_marks_as_gone_what_a_vanished_room_had_in_lists_read_by_room(
+    machine: ArchiveMachine,
+) -> None:
+    machine.run()
+    machine.lab.remove_room("room_1")
+    machine.sync(full=True)
 
 
 @pytest.mark.timeout(400)
