@@ -60,7 +60,7 @@ def compressor(compression: str) -> Callable[[bytes], bytes]:
     if compression == "gzip":
         return lambda piece: isal_zlib.compress(piece, 1, _GZIP)
     zstandard = _zstandard()
-    return cast("Callable[[bytes], bytes]", zstandard.ZstdCompressor(level=3).compress)
+    return cast("Callable[[bytes], bytes]", zstandard.ZstdCompressor(level=3, write_checksum=True).compress)
 
 
 class ShardBuilder:
@@ -227,36 +227,47 @@ def read_rows(path: Path) -> Iterator[bytes]:
         yield rest
 
 
-def salvaged_rows(path: Path) -> Iterator[bytes]:
-    """Whatever can still be read of a damaged shard, unchecked; of a gzip one, what comes before the damage."""
-    if not path.name.endswith(".gz"):
-        with suppress(DamagedError, StorageError):
-            yield from read_rows(path)
+def sound_rows(path: Path) -> Iterator[bytes]:
+    """Of a damaged shard the rows whose pieces are proven sound by their checksums: those before the damage.
+
+    Without compression there are no checksums, and so no such rows.
+    """
+    if not path.name.endswith((".gz", ".zst")):
         return
-    with suppress(OSError), path.open("rb") as file:
-        yield from _inflated(file).split(b"\n")[:-1]
+    with suppress(OSError):
+        content = path.read_bytes()
+        pieces = _sound_members(content) if path.name.endswith(".gz") else _sound_frames(content)
+        # Rows go on from piece to piece only where one of them is larger.
+        yield from b"".join(pieces).split(b"\n")[:-1]
 
 
-def _inflated(file: IO[bytes]) -> bytes:
-    """The contents of the members that `compressor` wrote, their checksums left aside."""
-    whole, compressed = bytearray(), memoryview(file.read())
-    at = _GZIP_HEADER_BYTES
-    inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    while at < len(compressed):
-        step = compressed[at : at + _SALVAGE_STEP_BYTES]
+def _sound_members(content: bytes) -> Iterator[bytes]:
+    left = memoryview(content)
+    while left:
+        member = zlib.decompressobj(_GZIP)
         try:
-            whole += inflate.decompress(step)
+            piece = member.decompress(left)
         except zlib.error:
-            break
-        at += len(step)
-        if inflate.eof:
-            at += _GZIP_TRAILER_BYTES + _GZIP_HEADER_BYTES - len(inflate.unused_data)
-            inflate = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
-    return bytes(whole)
+            return
+        if not member.eof:
+            return
+        yield piece
+        left = left[len(left) - len(member.unused_data) :]
 
 
-_GZIP_HEADER_BYTES, _GZIP_TRAILER_BYTES = 10, 8
-_SALVAGE_STEP_BYTES = 512  # what comes out of the step that fails is lost
+def _sound_frames(content: bytes) -> Iterator[bytes]:
+    zstandard = _zstandard()
+    left = content
+    while left:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            piece = frame.decompress(left)
+        except zstandard.ZstdError:
+            return
+        if not frame.eof:
+            return
+        yield piece
+        left = frame.unused_data
 
 
 def _contents(path: Path) -> Iterator[bytes]:

@@ -39,6 +39,10 @@ class UnsharedBudget:
         """Nobody to tell."""
 
 
+_UNTIL_COUNTED_SECONDS = 5.0
+"""The server counts a request some time after it was noted here: until then it must not expire for others."""
+
+
 class BudgetFile:
     """Requests of all runs with one key, a line each: time, run, endpoint."""
 
@@ -92,7 +96,7 @@ class BudgetFile:
             run, _, endpoint = rest.partition(" ")
             with suppress(ValueError):
                 # A clock that was set back makes ages negative: such a request counts as just sent.
-                age = max(0.0, epoch - float(time_text))
+                age = max(0.0, epoch - float(time_text) - _UNTIL_COUNTED_SECONDS)
                 if run != self._run and age < HOUR_SECONDS:
                     budget.spent_elsewhere(endpoint, monotonic - age)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Protocol
@@ -105,13 +106,15 @@ class TypeMirror:
         self._on_rows = on_rows
         self._window = narrowed(data_type, wanted.window)
         self._held = held
+        # Whether a room has ended at last, only the rooms' own list tells; it is short.
+        self._policy = replace(context.policy, idle_rooms_settle=data_type.name != "rooms")
         self._outcome = Outcome(
             context,
             wanted.experiment,
             data_type,
             self._window,
             held=held,
-            is_full=context.policy.is_full,
+            is_full=self._policy.is_full,
         )
         self._way = Way.EXPERIMENT
         self._total: int | None = held.total if held is not None else None
@@ -228,13 +231,13 @@ class TypeMirror:
             can_by_room=Scope.ROOM in self._type.scopes,
             can_probe=can_probe,
         )
-        night = plan(self._context.policy)
+        night = plan(self._policy)
         if night.step is Step.WHOLE:
             try:
                 await self._read_all()
             except UnaffordableListError as error:
-                night = plan(self._context.policy.without_recheck)
-                if self._context.policy.is_full or night.step is Step.WHOLE:
+                night = plan(self._policy.without_recheck)
+                if self._policy.is_full or night.step is Step.WHOLE:
                     raise
                 self._outcome.note(f"all of it is due to be read again; that waits ({error})")
             else:
@@ -242,6 +245,8 @@ class TypeMirror:
         with self._listed():
             await self._read_rooms(night.open_rooms)
             is_met = not can_probe or await self._is_met(held)
+        if not can_probe:
+            self._doubt_rooms()
         if not is_met and self._outcome.is_complete:
             await self._look_for_more(held, night.open_rooms)
         elif night.step is Step.PROBE and self._type.name == "rooms":
@@ -303,27 +308,38 @@ class TypeMirror:
         rooms = await self._rooms.known(self._type)
         is_listed = Scope.EXPERIMENT in self._type.scopes
         if not rooms:
-            if is_listed:
+            if self._rooms.doubt:  # its rows may well be of rooms
+                self._doubt_rooms()
+            elif is_listed:
                 await self._read_experiment(must_tell_rooms=False)
             else:
                 self._way = Way.ROOMS
                 self._has_no_way = not self._rooms.are_listed
             return
         self._way = Way.ROOMS
+        self._states = self._states or await self._rooms.states(self._type)
         await self._read_rooms(await self._unsettled(rooms), may_be_absent=not is_listed)
-        if self._rooms.doubt:
-            self._outcome.fail(f"there may be rooms that are not known: {self._rooms.doubt}")
+        await self._read_rooms(self._vanished(rooms))
+        self._doubt_rooms()
         if is_listed and self._outcome.is_complete:
             await self._read_beyond(rooms)
 
     async def _unsettled(self, rooms: Sequence[str]) -> list[str]:
-        if self._held is None or self._context.policy.is_full or not self._wanted.is_whole:
+        if self._held is None or self._policy.is_full or not self._wanted.is_whole:
             return list(rooms)
-        states = self._states or await self._rooms.states(self._type)
         held = HeldList(Way.ROOMS, self._held.rooms, rooms_read_at=self._held.rooms_read_at)
         now = self._context.clock.epoch()
-        unsettled = set(unsettled_rooms(held, states, self._context.policy, now=now))
+        unsettled = set(unsettled_rooms(held, self._states, self._policy, now=now))
         return [room for room in rooms if room in unsettled or room not in held.rooms]
+
+    def _vanished(self, rooms: Sequence[str]) -> list[str]:
+        """Rooms that are held with rows, and that the server no longer has."""
+        held = self._held.rooms if self._held is not None and self._rooms.are_all_listed else {}
+        return [room for room, each in held.items() if room is not None and room not in rooms and each.rows]
+
+    def _doubt_rooms(self) -> None:
+        if self._rooms.doubt:
+            self._outcome.fail(f"there may be rooms that are not known: {self._rooms.doubt}")
 
     async def _read_beyond(self, rooms: Sequence[str]) -> None:
         """Where the experiment lists more rows than its rooms, those that no room has belong to none."""
@@ -412,7 +428,9 @@ class TypeMirror:
     async def _not_found(self, key: ListKey, error: NotFoundError) -> None:
         if self._has_vanished(key):
             await self._outcome.settle(nothing_found(), [key.room], are_gone=True)
-        elif self._type.documented and key.scope is not Scope.PARTICIPANT:
+        elif key.scope is not Scope.PARTICIPANT and (
+            self._type.documented or self._outcome.upstream_rows_of([key.room])
+        ):
             self._fail_at(key, error)
 
     def _has_vanished(self, key: ListKey) -> bool:
@@ -442,7 +460,7 @@ class TypeMirror:
             before=self._held,
         )
         now = self._context.clock.epoch()
-        receipt = list_receipt(read, self._outcome, self._states, self._context.policy, now=now, held=held)
+        receipt = list_receipt(read, self._outcome, self._states, self._policy, now=now, held=held)
         if receipt is not None:
             await self._context.committer.commit(Commit(receipts=[receipt]))
 

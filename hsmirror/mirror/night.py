@@ -27,6 +27,8 @@ class Policy:
     settle_seconds: float
     recheck_seconds: float
     is_full: bool = False
+    idle_rooms_settle: bool = True
+    """A room that never ends counts as settled when nothing about it has changed for `recheck_seconds`."""
 
     @property
     def without_recheck(self) -> Policy:
@@ -116,6 +118,8 @@ def settles_at(held: HeldRoom, state: RoomState | None, policy: Policy) -> float
     if state is None:
         return held.changed_at + policy.settle_seconds
     if state.finished_at is None:
+        if not policy.idle_rooms_settle:
+            return inf
         return max(held.changed_at, state.changed_at) + policy.recheck_seconds
     return state.finished_at + policy.settle_seconds
 

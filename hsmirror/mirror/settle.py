@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
-from hsmirror.api.envelope import parse_row
 from hsmirror.archive.durable import has_size
 from hsmirror.archive.layout import SUFFIXES, Layout, shard_path
 from hsmirror.archive.receipts import WHOLE, Claim, Receipts, ShardReceipt
-from hsmirror.archive.shards import ShardBuilder, StagedPart, salvaged_rows
-from hsmirror.errors import CorruptError, DamagedError, StorageError
+from hsmirror.archive.shards import ShardBuilder, StagedPart, sound_rows
+from hsmirror.errors import DamagedError, StorageError
 from hsmirror.mirror.commit import Commit, Placement, file_sha256
 from hsmirror.mirror.merge import Identity, RowSet, by_content_where_ids_conflict, same_rows
 from hsmirror.mirror.write import rows_of, write_rows
@@ -102,23 +101,21 @@ class Settlement:
         identity: Identity,
         why: str,
     ) -> Settled:
-        """Some of what is held is damaged: what came, and what it lacks and can still be read, take its place.
-
-        From damaged files no more rows are taken than are missing, lest damaged ones be taken for others.
-        """
+        """Some of what is held is damaged: what came, and what of the rest is proven sound, take its place."""
         held = shelf.held(self.receipts)
         came = [part.path for part in staged]
         new = RowSet(identity)
         for row in rows_of(came):
             new.add(row)
         paths = [self.layout.absolute(receipt.path) for receipt in held if receipt.sha256]
-        missing = sum(receipt.rows for receipt in held) - sum(part.rows for part in staged)
-        at_most = max(missing, held[0].gone_rows if held else 0, 0)
-        left = list(islice(new.without(_readable_rows(paths)), at_most))
+        left = list(new.without(chain.from_iterable(map(sound_rows, paths))))
         parts = write_rows(chain(rows_of(came), left), self.new_builder())
         gone_rows = len(left) if claim == WHOLE else 0
         settled = self._replaced(shelf, held, parts, merge_claims((), claim), gone_rows)
-        return replace(settled, note=f"{why}; what came now, and what could be read of it, takes its place")
+        rows_before = sum(receipt.rows for receipt in held)
+        if settled.rows < rows_before:
+            why += f"; of its {rows_before} rows {settled.rows} could be had again"
+        return replace(settled, note=f"{why}; it is kept in superseded/")
 
     def _settle(
         self,
@@ -300,18 +297,6 @@ def _require_sound(files: Sequence[ShardReceipt], paths: Sequence[Path]) -> None
             raise DamagedError(f"{receipt.path} cannot be read") from error
         if not is_sound:
             raise DamagedError(f"{receipt.path} is damaged")
-
-
-def _readable_rows(paths: Sequence[Path]) -> Iterator[bytes]:
-    for path in paths:
-        yield from (row for row in salvaged_rows(path) if _is_object(row))
-
-
-def _is_object(row: bytes) -> bool:
-    try:
-        return isinstance(parse_row(row), dict)
-    except (CorruptError, UnicodeDecodeError):
-        return False
 
 
 def _contents(files: Sequence[ShardReceipt]) -> list[str | None]:

@@ -252,7 +252,7 @@ async def test_lists_that_do_not_fit_together_into_an_hour_are_finished_one_afte
 async def test_a_list_longer_than_an_hour_allows_is_read_room_by_room_and_each_run_gets_on(start_lab, tmp_path):
     lab = await start_lab(rooms=12, events_per_room=450, answers=AnswerOptions(page_cap=100))
     complete = await runs_until_complete(lab, tmp_path, "events", most=4)
-    assert 2 <= len(complete)
+    assert len(complete) >= 2
     assert not differences(tmp_path / "archive", lab.source).keys() & {"events"}
     requests = len(lab.requests)
     await run_sync(lab, tmp_path, data_types=("events",))

@@ -104,6 +104,8 @@ class GrowingLab:
         self._made = 0
         self.ledger = Ledger()
         self.broken: set[str] = set()
+        self.failed_requests = 0
+        """Requests that were answered with 500, because what they asked for is broken."""
         """Data types whose lists are answered with 500."""
         self.now: dict[str, dict[str, dict[str, bytes]]] = {name: {} for name in kinds}
         """Rows that are there, by data type, room and id."""
@@ -217,6 +219,7 @@ class GrowingLab:
             raise NotFoundError("404 no such endpoint")
         name, scope, asked = "/".join(parts[1:-2]), parts[-2], unquote(parts[-1])
         if name in self.broken:
+            self.failed_requests += 1
             raise TransientError("500 Internal Server Error")
         kind = KINDS[name]
         if scope == "room" and kind.at_room and asked in self.now["rooms"]:

@@ -164,10 +164,13 @@ class ArchiveMachine(RuleBasedStateMachine):
         self.tried["syncs while the server failed"] += 1
         before = self._deltas()
         self.lab.broken = broken
+        failed_before = self.lab.failed_requests
         report = self.run()
         self.lab.broken = set()
         self.was_killed = False
-        assert report.exit_status == 3, "a list cannot be read, and the run calls itself complete"
+        # What is settled is not asked for, broken or not.
+        has_failed = self.lab.failed_requests > failed_before
+        assert (report.exit_status == 3) == has_failed, "a list cannot be read, and the run calls itself complete"
         self._look_at(report, before)
 
     @rule(step=st.integers(1, 120), full=st.booleans())
@@ -200,7 +203,7 @@ class ArchiveMachine(RuleBasedStateMachine):
     @rule()
     def what_verify_finds_is_repaired(self) -> None:
         found = verify(self.archive)
-        assert set(found.broken_paths) == self.damaged
+        assert set(found.broken_paths) <= self.damaged  # a run that was killed may have mended some
         report = self.run(damaged=frozenset(found.broken_paths))
         self.tried["repairs"] += bool(self.damaged)
         self._note_what_is_sound()
