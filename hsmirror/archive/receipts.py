@@ -145,7 +145,8 @@ class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     `way` is `experiment` (one list, split by room) or `room` (a list a room); `total` what the server says at
     experiment scope, and `unaccounted` by how much that exceeds the rows that it gives. A page had `page_rows`.
     `why` tells, where `is_complete` is false, what is missing and why. `whole_at` is when all of it was last
-    read and proven, `rooms_read_at` when settled rooms were read by themselves since then.
+    read and proven, `rooms_read_at` when settled rooms were read by themselves since then. A search for what
+    has moved that was cut short began at `searching_since`.
     """
 
     experiment: str
@@ -160,13 +161,14 @@ class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     read_at: str = ""
     whole_at: str = ""
     rooms_read_at: dict[str, str] = {}
+    searching_since: str = ""
 
     @property
     def key(self) -> str:
         return f"list {self.data_type} of {self.experiment}"
 
     def __post_init__(self) -> None:
-        _require_times(self.read_at, self.whole_at, *self.rooms_read_at.values())
+        _require_times(self.read_at, self.whole_at, *self.rooms_read_at.values(), self.searching_since)
 
 
 class PendingReceipt(

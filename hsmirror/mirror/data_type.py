@@ -24,7 +24,9 @@ from hsmirror.errors import (
 )
 from hsmirror.mirror.commit import Commit
 from hsmirror.mirror.context import Context
+from hsmirror.mirror.lists import FALLBACK_LIMIT
 from hsmirror.mirror.memory import ReadList, list_receipt
+from hsmirror.mirror.narrowing import MOST_ROWS, rooms_that_moved
 from hsmirror.mirror.night import (
     LOOKED_FOR_AT_ONCE,
     HeldList,
@@ -36,7 +38,7 @@ from hsmirror.mirror.night import (
     unsettled_rooms,
 )
 from hsmirror.mirror.outcome import Outcome
-from hsmirror.mirror.plan import Way, choose_way, narrowed
+from hsmirror.mirror.plan import Way, choose_way, narrowed, pages
 from hsmirror.mirror.reading import OnRows, ProvenList, RoomsUntoldError, nothing_found, read_proven
 from hsmirror.mirror.report import TypeReport
 from hsmirror.mirror.roomless import read_roomless
@@ -119,6 +121,7 @@ class TypeMirror:
         self._way = Way.EXPERIMENT
         self._total: int | None = held.total if held is not None else None
         self._was_read_whole = False
+        self._searching_since = 0.0
         self._states: Mapping[str, RoomState] = {}
         self._has_no_way = False
         self._lacks_scope = False
@@ -268,7 +271,22 @@ class TypeMirror:
 
     async def _look_for_more(self, held: HeldList, read: Iterable[str]) -> None:
         """The total has moved: read the rooms that are likeliest to have changed, and in the end the whole."""
-        waiting = iter(suspects(held, self._states, read))
+        self._searching_since = held.searching_since or self._context.clock.epoch()
+        await self._search(held, read)
+        if self._outcome.is_complete:
+            self._searching_since = 0.0
+
+    async def _search(self, held: HeldList, read: Iterable[str]) -> None:
+        can_by_room = Scope.ROOM in self._type.scopes
+        likely = suspects(held, self._states, read) if can_by_room else []
+        if held.way is Way.ROOMS and self._is_told_by_ids(held, len(likely)):
+            key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
+            in_archive = [room for room in (*held.rooms, *self._outcome.read_at) if room is not None]
+            with self._listed():
+                moved = await rooms_that_moved(self._context, key, in_archive)
+            not_read = set(likely)
+            likely = list(dict.fromkeys((*(room for room in moved if room in not_read), *likely)))
+        waiting = iter(likely)
         while some := list(islice(waiting, LOOKED_FOR_AT_ONCE)):
             await self._read_rooms(some)
             if self._total is not None and self._total - held.unaccounted == self._outcome.rows_upstream:
@@ -278,6 +296,13 @@ class TypeMirror:
             await self._read_beyond([room for room in known if room is not None])
         else:
             await self._read_all()
+
+    def _is_told_by_ids(self, held: HeldList, rooms: int) -> bool:
+        """Is it cheaper to read the experiment's list for its ids than to look into room after room?"""
+        page_rows = held.page_rows or FALLBACK_LIMIT
+        has_ids = bool(self._type.id_fields) and Scope.EXPERIMENT in self._type.scopes
+        is_new = not held.searching_since  # a search that goes on has had this hint
+        return is_new and has_ids and held.rows <= MOST_ROWS and pages(held.rows, page_rows) * 2 < rooms
 
     # --- at experiment scope -------------------------------------------------------------------------
     async def _read_experiment(self, *, must_tell_rooms: bool) -> None:
@@ -458,6 +483,7 @@ class TypeMirror:
             page_rows=self._context.reader.page_rows(self._type.name),
             was_read_whole=self._was_read_whole,
             before=self._held,
+            searching_since=self._searching_since,
         )
         now = self._context.clock.epoch()
         receipt = list_receipt(read, self._outcome, self._states, self._policy, now=now, held=held)

@@ -95,6 +95,9 @@ class FetchStatistics:
     """Where the limits have ended the run: when they allow the next request, epoch seconds."""
 
 
+_ASKED_BEFOREHAND = 40
+
+
 @dataclass(eq=False, slots=True)
 class Reservation:
     """Requests that are kept for a list that has been begun."""
@@ -205,7 +208,9 @@ class Gate:
             whole = min(whole, limits.requests_per_minute_per_endpoint)
         # The first page has been spent by then.
         exceeds_limits = requests + 1 > whole
-        resume_at = self._clock.epoch() + self._budget.seconds_until_free(requests, counted, now)
+        # The next run asks for more than this list before it gets there.
+        to_be_free = min(requests + _ASKED_BEFOREHAND, whole)
+        resume_at = self._clock.epoch() + self._budget.seconds_until_free(to_be_free, counted, now)
         self._resume_at = min(self._resume_at or resume_at, resume_at)
         advice = "run with --wait" if exceeds_limits else "run again then, or with --wait"
         raise UnaffordableListError(

@@ -67,6 +67,7 @@ class HeldLists:
             unaccounted=receipt.unaccounted,
             page_rows=receipt.page_rows,
             whole_at=_epoch(receipt.whole_at),
+            searching_since=_epoch(receipt.searching_since),
             rooms_read_at={room: _epoch(read_at) for room, read_at in receipt.rooms_read_at.items()},
         )
 

@@ -25,6 +25,8 @@ class ReadList:
     page_rows: int | None
     was_read_whole: bool
     before: HeldList | None
+    searching_since: float = 0.0
+    """Where a search for what has moved was cut short: when it began."""
 
 
 def list_receipt(
@@ -70,6 +72,13 @@ def list_receipt(
             room for room in kept if before is not None and now >= before.read_at(room) + policy.recheck_seconds
         ]
         rooms_read_at |= {room: iso_utc(settled[room]) for room in (*newly_settled, *due) if room is not None}
+    if old is not None and old.searching_since and before is not None:
+        # The search has ended: what it read of settled rooms decides nothing any more.
+        rooms_read_at = {
+            room: at for room, at in rooms_read_at.items() if _decides(before, room, states, policy)
+        }
+    if read.searching_since:
+        rooms_read_at |= {room: iso_utc(at) for room, at in settled.items() if room is not None}
     receipt = ListReceipt(
         experiment=read.experiment,
         data_type=read.data_type,
@@ -83,10 +92,19 @@ def list_receipt(
         read_at=iso_utc(now),
         whole_at=whole_at,
         rooms_read_at=rooms_read_at,
+        searching_since=iso_utc(read.searching_since) if read.searching_since else "",
     )
     if old is None or msgspec.structs.replace(old, read_at=receipt.read_at) != receipt:
         return receipt
     return None
+
+
+def _decides(before: HeldList, room: str, states: Mapping[str, RoomState], policy: Policy) -> bool:
+    """Would the room not be settled without the time that it was read by itself?"""
+    if room not in before.rooms:
+        return True
+    otherwise = max(before.whole_at, before.rooms[room].changed_at)
+    return otherwise < settles_at(before.rooms[room], _state(states, room), policy)
 
 
 def _held_room(room: Room, outcome: Outcome, before: HeldList | None, now: float) -> HeldRoom:

@@ -75,6 +75,8 @@ class HeldList:
     page_rows: int = 0
     whole_at: float = 0.0
     rooms_read_at: Mapping[str, float] = field(default_factory=dict)
+    searching_since: float = 0.0
+    """When a search for what has moved began that has not come to its end; 0 where there is none."""
 
     @property
     def rows(self) -> int:
@@ -215,6 +217,8 @@ def suspects(held: HeldList, states: Mapping[str, RoomState], read: Iterable[Roo
         reverse=True,
     )
     ordered = [*vanished, *listed]
+    if held.searching_since:  # a search that was cut short goes on where it was
+        ordered.sort(key=lambda room: held.read_at(room) >= held.searching_since)
     if held.way is Way.ROOMS:
         return ordered
     worth = ceil(whole_requests(held) / 4) if whole_requests(held) > 4 else 0

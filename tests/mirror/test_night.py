@@ -148,3 +148,12 @@ def test_the_search_is_given_up_for_the_whole_list_after_a_quarter_of_its_cost()
     assert len(suspects(held_list(*rooms, page_rows=1000), states, read=[])) == 26
     assert suspects(held_list(*rooms[:3], page_rows=100), states, read=[]) == []
     assert len(suspects(held_list(*rooms, way=Way.ROOMS), states, read=[])) == 1000
+
+
+def test_a_search_that_was_cut_short_goes_on_with_the_rooms_that_it_has_not_read() -> None:
+    rooms = many(6)
+    states = {room: RoomState(finished_at=NOW - (100 - at) * DAY) for at, room in enumerate(rooms)}
+    held = held_list(*rooms, way=Way.ROOMS)
+    read = dict.fromkeys(("room_0005", "room_0004"), NOW - HOUR)
+    resumed = replace(held, rooms_read_at=read, searching_since=NOW - HOUR)
+    assert suspects(resumed, states, read=[])[:2] == ["room_0003", "room_0002"]
