@@ -43,9 +43,7 @@ async def run_sync(
         settings_for(lab, folder, overrides),
         Secret(lab.key if key is None else key),
         [ExperimentSettings(id=each, **narrowing) for each in experiments or (EXPERIMENT,)],
-        options=RunOptions(
-            full=full, longest_wait_seconds=longest_wait_seconds, state_folder=folder / "state"
-        ),
+        options=RunOptions(full=full, longest_wait_seconds=longest_wait_seconds, state_folder=folder / "state"),
         clock=_LaterClock(days_later * 86_400),
     )
 

@@ -267,8 +267,6 @@ async def test_a_recheck_that_the_hour_does_not_allow_waits_and_the_night_goes_o
     lab.source.add_rows(EXPERIMENT, ROOM, "events", 1)
     overrides = HURRIED | {"limits.requests_per_hour": 13}
     (tmp_path / "state").rename(tmp_path / "spent")
-    report = await run_sync(
-        lab, tmp_path, **narrow, days_later=31, overrides=overrides, longest_wait_seconds=0
-    )
+    report = await run_sync(lab, tmp_path, **narrow, days_later=31, overrides=overrides, longest_wait_seconds=0)
     assert any("due to be read again" in note for note in report.notes)
     assert report.requests <= 13

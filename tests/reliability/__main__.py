@@ -24,8 +24,9 @@ REPORT = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 _HEAD = """# Reliability
 
-What the promises in the README rest on, as measured. `PYTHONPATH=tests python -m reliability` measures it again (with `--long` at greater length) and
-writes this page; the test run does the short form of each part. Every part compares archives with what the made-up lab knows to be true, by code that shares nothing with the mirror.
+What the promises in the README rest on, as measured. `PYTHONPATH=tests python -m reliability` measures it again
+(with `--long` at greater length) and writes this page; the test run does the short form of each part. Archives are
+compared with what the made-up lab knows to be true, by code that shares nothing with the mirror.
 [Faults](faults.md) lists what can go wrong, one by one, and the test of each.
 """
 
@@ -33,7 +34,9 @@ writes this page; the test run does the short form of each part. Every part comp
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="reliability", description=__doc__)
     parser.add_argument("--long", action="store_true", help="more of everything")
-    parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=MEASUREMENTS, help="leave out the rest")
+    parser.add_argument(
+        "--only", nargs="+", choices=MEASUREMENTS, default=MEASUREMENTS, help="leave out the rest"
+    )
     chosen = parser.parse_args(arguments)
     sections: list[str] = []
     failed = False
@@ -48,7 +51,8 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(sections[-1] + "\n")
         sys.stdout.flush()
     if tuple(chosen.only) == MEASUREMENTS:
-        REPORT.write_text(_HEAD + "\n" + _when(is_long=chosen.long) + "\n" + "\n".join(sections), encoding="utf-8")
+        page = "\n".join((_HEAD, _when(is_long=chosen.long), *sections))
+        REPORT.write_text(page, encoding="utf-8")
     return int(failed)
 
 
@@ -75,8 +79,8 @@ def _number(count: float | str) -> str:
 def _when(*, is_long: bool) -> str:
     form = "the long form" if is_long else "the short form"
     return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {form}, hsmirror {__version__}, Python {platform.python_version()}, "
-        f"{platform.system()}, {os.cpu_count()} cores.\n"
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {form}, hsmirror {__version__}, "
+        f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores.\n"
     )
 
 

@@ -170,7 +170,7 @@ class ArchiveMachine(RuleBasedStateMachine):
         self.was_killed = False
         # What is settled is not asked for, broken or not.
         has_failed = self.lab.failed_requests > failed_before
-        assert (report.exit_status == 3) == has_failed, "a list cannot be read, and the run calls itself complete"
+        assert (report.exit_status == 3) == has_failed, "a list cannot be read, and the run is called complete"
         self._look_at(report, before)
 
     @rule(step=st.integers(1, 120), full=st.booleans())
