@@ -7,14 +7,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Protocol
 
-import anyio
-import anyio.to_thread
-
-from hsmirror.api.envelope import Row
 from hsmirror.errors import (
-    BudgetExhaustedError,
     ForbiddenError,
     InvalidParameterError,
     KeyRefusedError,
@@ -25,6 +19,7 @@ from hsmirror.errors import (
 from hsmirror.mirror.commit import Commit
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.lists import FALLBACK_LIMIT
+from hsmirror.mirror.lists_by_room import ListsByRoom
 from hsmirror.mirror.memory import ReadList, list_receipt
 from hsmirror.mirror.narrowing import MOST_ROWS, rooms_that_moved
 from hsmirror.mirror.night import (
@@ -39,48 +34,12 @@ from hsmirror.mirror.night import (
 )
 from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.plan import Way, choose_way, narrowed, pages
-from hsmirror.mirror.reading import OnRows, ProvenList, RoomsUntoldError, nothing_found, read_proven
+from hsmirror.mirror.reading import OnRows, ProvenList, RoomsUntoldError, read_proven
 from hsmirror.mirror.report import TypeReport
 from hsmirror.mirror.roomless import read_roomless
+from hsmirror.mirror.rooms import ExperimentRooms
 from hsmirror.mirror.wanted import Wanted
 from hsmirror.model import DataType, ListKey, Scope
-
-
-class Rooms(Protocol):
-    """What an experiment's rooms are, as far as can be known."""
-
-    def named(self, data_type: DataType, rooms: Iterable[str | None]) -> None:
-        """Rows of this type named these rooms."""
-
-    async def known(self, asking: DataType) -> list[str]:
-        """All rooms; waits for the types that may still name some. `asking` itself will name no more."""
-
-    async def states(self, asking: DataType) -> Mapping[str, RoomState]:
-        """The rooms that the server lists, and whether they have ended; empty where it lists none."""
-
-    async def listed_again(self) -> list[str]:
-        """The rooms as the server lists them now; none where it does not."""
-
-    def seen(self, rows: Sequence[tuple[str | None, Row]]) -> None:
-        """Rooms' own rows, as they come."""
-
-    def unchanged(self) -> None:
-        """The list of rooms is as it was when it was last read."""
-
-    @property
-    def are_listed(self) -> bool:
-        """Does the server list them? Otherwise they are those that rows name."""
-
-    @property
-    def are_all_listed(self) -> bool:
-        """Is a room that is not listed no longer there?"""
-
-    @property
-    def doubt(self) -> str:
-        """Why there may be more rooms than are known; empty where there is no reason to think so."""
-
-    async def participants(self) -> dict[str, list[str]]:
-        """The wanted participants by each room that they may have been in."""
 
 
 class TypeMirror:
@@ -94,7 +53,7 @@ class TypeMirror:
         context: Context,
         wanted: Wanted,
         data_type: DataType,
-        rooms: Rooms,
+        rooms: ExperimentRooms,
         *,
         concurrent_lists: int,
         on_rows: OnRows | None,
@@ -104,7 +63,6 @@ class TypeMirror:
         self._wanted = wanted
         self._type = data_type
         self._rooms = rooms
-        self._concurrent_lists = concurrent_lists
         self._on_rows = on_rows
         self._window = narrowed(data_type, wanted.window)
         self._held = held
@@ -117,6 +75,14 @@ class TypeMirror:
             self._window,
             held=held,
             is_full=self._policy.is_full,
+        )
+        self._lists = ListsByRoom(
+            context,
+            data_type,
+            self._outcome,
+            at_once=concurrent_lists,
+            on_rows=on_rows,
+            has_vanished=self._has_vanished,
         )
         self._way = Way.EXPERIMENT
         self._total: int | None = held.total if held is not None else None
@@ -170,7 +136,7 @@ class TypeMirror:
     async def _read(self, way: Way) -> None:
         if way is Way.PARTICIPANTS:
             people_by_room = await self._rooms.participants()
-            await self._read_each(
+            await self._lists.read(
                 [
                     [self._key(Scope.PARTICIPANT, person, room) for person in people]
                     for room, people in people_by_room.items()
@@ -389,83 +355,17 @@ class TypeMirror:
 
     async def _read_rooms(self, rooms: Sequence[str], *, may_be_absent: bool = False) -> None:
         may_be_absent = may_be_absent and not self._type.documented
-        await self._read_each(
+        await self._lists.read(
             [[self._key(Scope.ROOM, room, room)] for room in rooms], may_be_absent=may_be_absent
         )
 
-    async def _read_each(self, by_room: Sequence[Sequence[ListKey]], *, may_be_absent: bool = False) -> None:
-        """Read the lists of several rooms, some rooms at once, the lists of one room in turn.
-
-        What one list lacks does not stop the others, unless it concerns them all.
-        """
-        self._context.tally.lists += sum(map(len, by_room))
-        if may_be_absent and by_room:
-            asked = {0, len(by_room) // 2, len(by_room) - 1}
-            await self._ask_some([by_room[number] for number in sorted(asked)])
-            by_room = [keys for number, keys in enumerate(by_room) if number not in asked]
-        waiting = iter(by_room)
-        stopped: list[UpstreamError] = []
-
-        async def work() -> None:
-            for keys in waiting:
-                for key in keys:
-                    if stopped:
-                        return
-                    try:
-                        await self._read_one(key)
-                    except (ForbiddenError, KeyRefusedError, BudgetExhaustedError) as error:
-                        stopped.append(error)
-                    except NotFoundError as error:
-                        await self._not_found(key, error)
-                    except UpstreamError as error:
-                        self._fail_at(key, error)
-
-        async with anyio.create_task_group() as tasks:
-            for _ in range(min(self._concurrent_lists, len(by_room))):
-                tasks.start_soon(work)
-        if stopped:
-            raise stopped[0]
-
-    async def _ask_some(self, by_room: Iterable[Sequence[ListKey]]) -> None:
-        """A newer type without a list at experiment scope: a few rooms tell whether it is offered."""
-        refused: list[NotFoundError] = []
-        keys = [key for keys in by_room for key in keys]
-        for key in keys:
-            try:
-                await self._read_one(key)
-            except NotFoundError as error:
-                refused.append(error)
-        if keys and len(refused) == len(keys):
-            raise refused[0]
-
-    async def _read_one(self, key: ListKey) -> None:
-        try:
-            found = await read_proven(self._context, key, on_rows=self._on_rows)
-            participant = key.scope_id if key.scope is Scope.PARTICIPANT else None
-            await self._outcome.settle(
-                found, [key.room], participant=participant, are_gone=self._has_vanished(key)
-            )
-            if self._type.name == "variables":
-                await self._outcome.keep_timeline(key.room, found)
-        finally:
-            self._context.tally.lists_done += 1
-
-    async def _not_found(self, key: ListKey, error: NotFoundError) -> None:
-        if self._has_vanished(key):
-            await self._outcome.settle(nothing_found(), [key.room], are_gone=True)
-        elif key.scope is not Scope.PARTICIPANT and (
-            self._type.documented or self._outcome.upstream_rows_of([key.room])
-        ):
-            self._fail_at(key, error)
-
-    def _has_vanished(self, key: ListKey) -> bool:
+    def _has_vanished(self, room: str | None) -> bool:
         """Is this a room that is held, and that the server no longer lists?"""
         return (
-            key.scope is Scope.ROOM
-            and self._held is not None
-            and key.room in self._held.rooms
+            self._held is not None
+            and room in self._held.rooms
             and bool(self._states)
-            and key.room not in self._states
+            and room not in self._states
             and self._rooms.are_all_listed
         )
 
@@ -518,9 +418,6 @@ class TypeMirror:
             self._absent = "this server does not offer it"
         else:
             self._outcome.fail(str(error))
-
-    def _fail_at(self, key: ListKey, error: UpstreamError) -> None:
-        self._outcome.fail(f"{key.scope} {key.scope_id}: {error}", room=key.room or "")
 
     @contextmanager
     def _listed(self) -> Iterator[None]:

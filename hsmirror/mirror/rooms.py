@@ -59,6 +59,7 @@ class ExperimentRooms:
         self._people: dict[str, list[str]] | None = None
         self._people_lock = anyio.Lock()
         self.doubt = ""
+        """Why there may be more rooms than are known; empty where there is no reason to think so."""
 
     def __len__(self) -> int:
         """Rooms known in this run, or held before it."""
@@ -66,13 +67,16 @@ class ExperimentRooms:
 
     @property
     def are_listed(self) -> bool:
+        """Does the server list them? Otherwise they are those that rows name."""
         return self._listed is not None
 
     @property
     def are_all_listed(self) -> bool:
+        """Is a room that is not listed no longer there?"""
         return self._listed is not None and len(self._listed) < MOST_ROOMS_LISTED and not self.doubt
 
     async def states(self, asking: DataType) -> Mapping[str, RoomState]:
+        """The rooms that the server lists, and whether they have ended; empty where it lists none."""
         if asking is _ROOMS:
             if self._held_states is None:
                 self._held_states = await anyio.to_thread.run_sync(self._read_held_states)
@@ -82,6 +86,7 @@ class ExperimentRooms:
         return self._states
 
     async def listed_again(self) -> list[str]:
+        """The rooms as the server lists them now; none where it does not."""
         if self._listed is None:
             return []
         found = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
@@ -91,6 +96,7 @@ class ExperimentRooms:
         return names
 
     def seen(self, rows: Sequence[tuple[str | None, Row]]) -> None:
+        """Rooms' own rows, as they come."""
         held = self._held_rooms.rooms if self._held_rooms is not None else {}
         for room, row in rows:
             if room is not None:
@@ -98,6 +104,7 @@ class ExperimentRooms:
                 self._states[room] = room_state(row, changed_at=changed_at)
 
     def unchanged(self) -> None:
+        """The list of rooms is as it was when it was last read."""
         self._states = dict(self._held_states or {})
         self.named(_ROOMS, self._states)
 
@@ -115,6 +122,7 @@ class ExperimentRooms:
         return states
 
     def named(self, data_type: DataType, rooms: Iterable[str | None]) -> None:
+        """Rows of this type named these rooms."""
         names = [room for room in rooms if room is not None]
         self._named.update(dict.fromkeys(names))
         if data_type is _ROOMS:
@@ -143,6 +151,7 @@ class ExperimentRooms:
         return list(self._wanted.rooms)
 
     async def known(self, asking: DataType) -> list[str]:
+        """All rooms; waits for the types that may still name some. `asking` itself will name no more."""
         self.told(asking)
         listed = await self._catalogue()
         if not listed or len(listed) >= MOST_ROOMS_LISTED:
@@ -160,6 +169,7 @@ class ExperimentRooms:
             self.doubt = f"the server lists no rooms, where {len(new)} are held"
 
     async def participants(self) -> dict[str, list[str]]:
+        """The wanted participants by each room that they may have been in."""
         async with self._people_lock:  # one list for all data types
             if self._people is None:
                 self._people = await self._find_participants()

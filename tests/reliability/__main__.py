@@ -1,4 +1,4 @@
-"""`PYTHONPATH=tests python -m reliability [--long] [--only NAME …]`: measures, and writes docs/reliability.md.
+"""`PYTHONPATH=tests python -m reliability [--long [NAME …]]`: measures, and writes docs/reliability.md.
 
 The short form takes some minutes and is what CI tests; the long one takes an hour or so.
 """
@@ -25,38 +25,41 @@ REPORT = Path(__file__).parents[2] / "docs" / "reliability.md"
 _HEAD = """# Reliability
 
 What the promises in the README rest on, as measured. `PYTHONPATH=tests python -m reliability` measures it again
-(with `--long` at greater length) and writes this page; the test run does the short form of each part. Archives are
-compared with what the made-up lab knows to be true, by code that shares nothing with the mirror.
+(with `--long` at greater length) and writes this page; the test run does the short form of each part. Archives
+are compared with what the made-up lab knows to be true, by code that shares nothing with the mirror.
 [Faults](faults.md) lists what can go wrong, one by one, and the test of each.
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="reliability", description=__doc__)
-    parser.add_argument("--long", action="store_true", help="more of everything")
+    parser.add_argument(
+        "--long", nargs="*", choices=MEASUREMENTS, help="more of these; of everything where none is named"
+    )
     parser.add_argument(
         "--only", nargs="+", choices=MEASUREMENTS, default=MEASUREMENTS, help="leave out the rest"
     )
     chosen = parser.parse_args(arguments)
+    at_length = MEASUREMENTS if chosen.long == [] else chosen.long or ()
     sections: list[str] = []
     failed = False
     for name in chosen.only:
         with tempfile.TemporaryDirectory(prefix="hsmirror-") as folder:
             started = time.monotonic()
             measure = importlib.import_module(f"reliability.{name}").measure
-            figures = measure(long=chosen.long, workdir=Path(folder))
+            figures = measure(long=name in at_length, workdir=Path(folder))
             seconds = time.monotonic() - started
         failed = failed or not figures.all_held
-        sections.append(section(figures, seconds))
+        sections.append(section(figures, seconds, is_long=name in at_length))
         sys.stdout.write(sections[-1] + "\n")
         sys.stdout.flush()
     if tuple(chosen.only) == MEASUREMENTS:
-        page = "\n".join((_HEAD, _when(is_long=chosen.long), *sections))
+        page = "\n".join((_HEAD, _when(), *sections))
         REPORT.write_text(page, encoding="utf-8")
     return int(failed)
 
 
-def section(figures: Figures, seconds: float) -> str:
+def section(figures: Figures, seconds: float, *, is_long: bool) -> str:
     """One part, in Markdown."""
     lines = [f"## {figures.title}", "", figures.says, ""]
     lines += _table([("what", "how many"), *((what, _number(count)) for what, count in figures.counts)])
@@ -64,7 +67,8 @@ def section(figures: Figures, seconds: float) -> str:
     lines += ["", *(f"- {failure}" for failure in figures.failures)] if figures.failures else []
     if figures.table:
         lines += ["", *_table(figures.table)]
-    return "\n".join([*lines, "", f"Took {seconds:.0f} s.", ""])
+    form = "the long form" if is_long else "the short form"
+    return "\n".join([*lines, "", f"Took {seconds:.0f} s ({form}).", ""])
 
 
 def _table(rows: Iterable[Sequence[str]]) -> list[str]:
@@ -76,10 +80,9 @@ def _number(count: float | str) -> str:
     return f"{count:,}" if isinstance(count, int | float) else count
 
 
-def _when(*, is_long: bool) -> str:
-    form = "the long form" if is_long else "the short form"
+def _when() -> str:
     return (
-        f"Measured on {datetime.now(UTC):%Y-%m-%d}, {form}, hsmirror {__version__}, "
+        f"Measured on {datetime.now(UTC):%Y-%m-%d}, hsmirror {__version__}, "
         f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores.\n"
     )
 
