@@ -110,9 +110,8 @@ async def send_then_break(
         response.content_length = promised
     await response.prepare(request)
     await response.write(part)
-    await asyncio.sleep(
-        0.1
-    )  # time to arrive: a client that sees the end first passes over what it has not read
+    # Time to arrive: a client that sees the end first passes over what it has not read.
+    await asyncio.sleep(0.5)
     connection_of(request).close()
     return response
 

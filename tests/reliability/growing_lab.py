@@ -92,6 +92,7 @@ class GrowingLab:
         kinds: Sequence[str] = tuple(KINDS),
         requests_per_hour: int = 1000,
         seed: int = 1,
+        people: Sequence[str] = (),
     ) -> None:
         self.requests_per_hour = requests_per_hour
         self.requests_per_minute = requests_per_hour // 10
@@ -99,14 +100,16 @@ class GrowingLab:
         self.kinds = {name: KINDS[name] for name in kinds}
         self._clock = clock
         self._page_rows = page_rows
+        self._people = tuple(people)
+        """Whose rows they are, in turn, and then a row of nobody."""
         self._chance = Random(f"latency/{seed}")
         self._lists: dict[str, list[bytes]] = {}
         self._made = 0
         self.ledger = Ledger()
         self.broken: set[str] = set()
+        """Data types whose lists are answered with 500."""
         self.failed_requests = 0
         """Requests that were answered with 500, because what they asked for is broken."""
-        """Data types whose lists are answered with 500."""
         self.now: dict[str, dict[str, dict[str, bytes]]] = {name: {} for name in kinds}
         """Rows that are there, by data type, room and id."""
         self.ever: dict[str, dict[str, dict[str, bytes]]] = {name: {} for name in kinds}
@@ -180,7 +183,14 @@ class GrowingLab:
     def _row(self, name: str, room: str, row_id: str, **more: object) -> bytes:
         kind = KINDS[name]
         where = {"roomId": room} if kind.tells_rooms else {}
-        return orjson.dumps({kind.id_field: row_id, **where, "value": row_id[::-1], **more})
+        return orjson.dumps(
+            {kind.id_field: row_id, **where, **self._whose(row_id), "value": row_id[::-1], **more}
+        )
+
+    def _whose(self, row_id: str) -> dict[str, str]:
+        """An edited row stays the same person's."""
+        turn = int(row_id.rpartition("-")[2]) % (len(self._people) + 1)
+        return {"participantId": self._people[turn]} if turn < len(self._people) else {}
 
     def _room_row(self, room: str, status: str, **more: object) -> bytes:
         return orjson.dumps({"id": room, "status": status, **more})

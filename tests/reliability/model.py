@@ -7,14 +7,11 @@ the server, and find files damaged.
 
 from __future__ import annotations
 
-import gzip
-import os
+import asyncio
 import shutil
 import tempfile
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
@@ -30,9 +27,11 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from oracle import state_of_files
 from virtual_time import VirtualClock
 
 from hsmirror.archive.verify import VerifyReport, verify
+from hsmirror.mirror.forget import forget
 from hsmirror.mirror.report import RunReport
 from hsmirror.mirror.run import RunOptions, sync
 from hsmirror.model import Secret
@@ -40,38 +39,15 @@ from hsmirror.settings import ExperimentSettings, load
 from reliability.figures import Figures
 from reliability.growing_lab import EXPERIMENT, HOUR, GrowingLab, Shelf
 from reliability.jumping_time import run_jumping
+from reliability.model_steps import Killed, damage, files_with, killed_at, rows_of_folder
 
 KINDS = ("events", "ratings/sparse", "variables", "rooms")
 """Read as one list and split; room by room with a total; room by room without one; the rooms themselves."""
 
 _MOVING = st.sampled_from(KINDS[:3])
 _SETTLE_SECONDS, _RECHECK_SECONDS = 48 * HOUR, 720 * HOUR
-_STEPS = ("replace", "link", "write", "fsync", "unlink", "mkdir")
-
-
-class Killed(BaseException):
-    """Stands in for the end of the process: nothing that handles errors may catch it."""
-
-
-@contextmanager
-def killed_at(step: int) -> Iterator[None]:
-    """The process ends at its n-th change of the disk, a write after half of it, and changes nothing after."""
-    left = step
-
-    def watched(name: str, true: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left == 0 and name == "write":
-                true(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
-            if left <= 0:
-                raise Killed(name)
-            return true(*arguments, **options)
-
-        return call
-
-    with mock.patch.multiple(os, **{name: watched(name, getattr(os, name)) for name in _STEPS}):
-        yield
+_PEOPLE = ("person_one", "person_two", "person_three")
+"""Whose rows come in turn; every fourth row is nobody's."""
 
 
 class ArchiveMachine(RuleBasedStateMachine):
@@ -85,7 +61,7 @@ class ArchiveMachine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="model-"))
         self.archive = self.folder / "archive"
         self.clock = VirtualClock()
-        self.lab = GrowingLab(self.clock, page_rows=5, kinds=KINDS)
+        self.lab = GrowingLab(self.clock, page_rows=5, kinds=KINDS, people=_PEOPLE)
         self.ended_at: dict[str, float] = {}
         self.changed_at: dict[str, float] = {}
         self.committed: dict[Shelf, set[bytes]] = {}
@@ -93,6 +69,12 @@ class ArchiveMachine(RuleBasedStateMachine):
         self.damaged: set[str] = set()
         self.salvaged: set[Shelf] = set()
         """What was damaged once: a row of which only the damaged bytes are left is kept as they are."""
+        self.surely_damaged: set[str] = set()
+        """Nothing has run since that could have mended it."""
+        self.leaving: set[str] = set()
+        """People whose removal was begun, and perhaps came to nothing."""
+        self.gone: set[str] = set()
+        """People who are forgotten for good."""
         self.was_killed = False
 
     def teardown(self) -> None:
@@ -109,6 +91,11 @@ class ArchiveMachine(RuleBasedStateMachine):
     def finish(self, room: str) -> None:
         self.lab.finish_room(room)
         self.ended_at[room] = self.changed_at[room] = self.clock.epoch()
+
+    def change(self, room: str) -> None:
+        """A room that has been quiet for so long that it is settled is not looked at because of what comes."""
+        if not self._may_be_settled(room):
+            self.changed_at[room] = self.clock.epoch()
 
     @precondition(lambda self: len(self.changed_at) < 4)
     @rule()
@@ -131,20 +118,20 @@ class ArchiveMachine(RuleBasedStateMachine):
     def rows_come(self, kind: str, data: st.DataObject, count: int) -> None:
         room = data.draw(st.sampled_from(self.lab.rooms))
         self.lab.add_rows(kind, room, count)
-        self.changed_at[room] = self.clock.epoch()
+        self.change(room)
 
     @rule(kind=_MOVING, data=st.data(), count=st.integers(1, 4))
     def rows_go(self, kind: str, data: st.DataObject, count: int) -> None:
         room = data.draw(st.sampled_from(self.lab.rooms))
         self.lab.delete_rows(kind, room, count)
-        self.changed_at[room] = self.clock.epoch()
+        self.change(room)
 
     @rule(kind=_MOVING, data=st.data())
     def a_row_is_edited(self, kind: str, data: st.DataObject) -> None:
         room = data.draw(st.sampled_from(self.lab.rooms))
         if self.lab.now[kind].get(room):
             self.lab.edit_row(kind, room)
-            self.changed_at[room] = self.clock.epoch()
+            self.change(room)
 
     @rule(hours=st.sampled_from([1, 24, 49, 24 * 31]))
     def time_passes(self, hours: int) -> None:
@@ -157,6 +144,8 @@ class ArchiveMachine(RuleBasedStateMachine):
         before = self._deltas()
         report = self.run(full=full)
         self.was_killed = False
+        may_doubt = bool(self.damaged) or (not full and self._is_a_list_empty())
+        assert report.exit_status == 0 or may_doubt, f"nothing was in its way, and still: {report.problems}"
         self._look_at(report, before, full=full)
 
     @rule(broken=st.sets(st.sampled_from(KINDS), min_size=1))
@@ -189,13 +178,11 @@ class ArchiveMachine(RuleBasedStateMachine):
             return
         self.tried["shards damaged"] += 1
         shard = data.draw(st.sampled_from(shards))
-        content = shard.read_bytes()
-        shard.unlink()  # an older generation may share its bytes by a hard link
-        if how != "gone":
-            middle = len(content) // 2
-            flipped = content[:middle] + bytes([content[middle] ^ 0x10]) + content[middle + 1 :]
-            shard.write_bytes(content[:middle] if how == "cut" else flipped)
-        self.damaged.add(shard.relative_to(self.archive).as_posix())
+        damage(shard, how)
+        path = shard.relative_to(self.archive).as_posix()
+        # A bit that is flipped twice is as it was.
+        (self.surely_damaged.discard if path in self.damaged else self.surely_damaged.add)(path)
+        self.damaged.add(path)
         self.committed.pop(_shelf(shard), None)
         self.salvaged.add(_shelf(shard))
 
@@ -211,6 +198,56 @@ class ArchiveMachine(RuleBasedStateMachine):
             left = verify(self.archive)
             assert left.is_sound, f"repaired, and still: {left}"
 
+    @precondition(lambda self: not self.was_killed and (self.archive / "archive.json").exists())
+    @rule()
+    def verify(self) -> None:
+        before = state_of_files(self.archive)
+        found = verify(self.archive)
+        self.tried["checks by verify"] += 1
+        assert self.surely_damaged <= set(found.broken_paths) <= self.damaged, f"{found}: {self.damaged}"
+        assert state_of_files(self.archive) == before, "verify has changed something"
+
+    @precondition(lambda self: (self.archive / "archive.json").exists())
+    @rule(person=st.sampled_from(_PEOPLE))
+    def a_person_is_forgotten(self, person: str) -> None:
+        self.tried["people forgotten"] += person not in self.gone
+        self.forget(person)
+
+    @precondition(lambda self: (self.archive / "archive.json").exists())
+    @rule(person=st.sampled_from(_PEOPLE), step=st.integers(1, 60), again=st.booleans())
+    def a_person_is_forgotten_and_that_is_killed(self, person: str, step: int, again: bool) -> None:
+        was_killed = True
+        with suppress(Killed), killed_at(step):
+            self.forget(person)
+            was_killed = False
+        self.tried["removals of people that were killed"] += was_killed
+        self.was_killed |= was_killed
+        if was_killed and again:
+            self.forget(person)
+
+    def forget(self, person: str) -> None:
+        """Of the person nothing is left; of anybody else nothing changes."""
+        before = {shelf: self._others(self._rows(shelf)) for shelf in self.lab.shelves_ever()}
+        had_been_killed = self.was_killed
+        if person not in self.gone:
+            self.leaving.add(person)
+        self.surely_damaged = set()
+        report = asyncio.run(forget(self.archive, person, clock=self.clock))
+        self.was_killed = False
+        self._note_what_is_sound()
+        assert report.is_finished or self.damaged, f"nothing is damaged, and still: {report}"
+        if report.is_finished:
+            self.leaving.discard(person)
+            self.gone.add(person)
+        for shelf, rows in before.items():
+            lost = self._others(rows) - self._rows(shelf)
+            assert had_been_killed or not lost, f"{person} was forgotten, and {shelf} has lost {min(lost)!r}"
+
+    def _others(self, rows: set[bytes]) -> set[bytes]:
+        """Those that are not of people who are forgotten, or perhaps so."""
+        people = [person.encode() for person in self.leaving | self.gone]
+        return {row for row in rows if not any(person in row for person in people)}
+
     # --- what must hold --------------------------------------------------------------------------------
     @invariant()
     def every_receipt_has_its_bytes(self) -> None:
@@ -221,7 +258,7 @@ class ArchiveMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_that_was_held_is_lost(self) -> None:
         for shelf, rows in self.committed.items():
-            lost = rows - self._rows(shelf) - self._older_rows(shelf)
+            lost = self._others(rows) - self._rows(shelf) - self._older_rows(shelf)
             assert not lost, f"{len(lost)} rows of {shelf} are lost, such as {min(lost)!r}"
 
     @invariant()
@@ -229,6 +266,11 @@ class ArchiveMachine(RuleBasedStateMachine):
         for shelf in self.lab.shelves_ever():
             made_up = self._rows(shelf) - self._ever(shelf)
             assert not made_up or shelf in self.salvaged, f"{shelf} holds {min(made_up)!r}, which never was"
+
+    @invariant()
+    def nobody_who_is_forgotten_is_in_any_byte(self) -> None:
+        for person in self.gone:
+            assert not (found := files_with(self.archive, person.encode())), f"{person} is in {found}"
 
     def _look_at(self, report: RunReport, deltas: dict[Shelf, int | None], *, full: bool = False) -> None:
         """Whatever is called complete holds all that is upstream, but for what no total can show."""
@@ -241,17 +283,26 @@ class ArchiveMachine(RuleBasedStateMachine):
                 shelf = (kind.data_type, room)
                 if shelf in hidden or self._is_damaged(shelf):
                     continue
-                missing = set(self.lab.now[kind.data_type].get(room, {}).values()) - self._rows(shelf)
+                there = self._others(set(self.lab.now[kind.data_type].get(room, {}).values()))
+                missing = there - self._rows(shelf)
                 assert not missing, f"{shelf} is called complete, and lacks {min(missing)!r}"
-            if full:
+            if full and not self.leaving:
                 self._require_gone_rows(kind.data_type)
+
+    def _is_a_list_empty(self) -> bool:
+        """Where rows were, none are: they may be gone, or a server may have failed. A full run takes it so."""
+        return any(
+            not self._others(set(self.lab.now[kind].get(room, {}).values()))
+            for kind, room in self.lab.shelves_ever()
+        )
 
     def _may_be_hidden(self, kind: str, deltas: dict[Shelf, int | None]) -> set[Shelf]:
         """Settled rooms whose changes the total need not show."""
         read = {shelf for shelf, delta in deltas.items() if delta is not None and shelf[0] == kind}
         of_kind = {shelf for shelf in read if self._may_be_settled(shelf[1])}
         moved = {shelf for shelf in of_kind if deltas[shelf]}
-        if kind != "variables" and len(moved) == 1:
+        # The total counts rows of people who are forgotten, too: theirs may balance what moved.
+        if kind != "variables" and len(moved) == 1 and not self.leaving | self.gone:
             return of_kind - moved
         return of_kind
 
@@ -279,7 +330,7 @@ class ArchiveMachine(RuleBasedStateMachine):
     def _require_gone_rows(self, kind: str) -> None:
         for receipt in self._receipts():
             if receipt["data_type"] == kind:
-                now = len(self.lab.now[kind].get(receipt["room"], {}))
+                now = len(self._others(set(self.lab.now[kind].get(receipt["room"], {}).values())))
                 there = receipt.get("rows", 0) - receipt.get("gone_rows", 0)
                 assert there == now, (
                     f"{kind} of {receipt['room']}: {there} rows are said to be there, not {now}"
@@ -312,14 +363,15 @@ class ArchiveMachine(RuleBasedStateMachine):
         return {*self.lab.ever[kind].get(room, {}).values(), *self.lab.older_versions.get(shelf, ())}
 
     def _rows(self, shelf: Shelf) -> set[bytes]:
-        return _rows_below(self.archive, shelf)
+        return rows_of_folder(self.archive / _folder(shelf))
 
     def _older_rows(self, shelf: Shelf) -> set[bytes]:
         superseded = self.archive / ".hsmirror" / "superseded"
         runs = list(superseded.iterdir()) if superseded.is_dir() else []
-        return {row for run in runs for row in _rows_below(run, shelf)}
+        return {row for run in runs for row in rows_of_folder(run / _folder(shelf))}
 
     def run(self, *, full: bool = False, damaged: frozenset[str] = frozenset()) -> RunReport:
+        self.surely_damaged = set()
         given = {"api.base_url": "http://127.0.0.1:9/api/v3", "archive.path": str(self.archive)}
         configured = load(
             config=None, environ={}, overrides=given, cwd=self.folder, user_config_dir=self.folder
@@ -333,14 +385,9 @@ class ArchiveMachine(RuleBasedStateMachine):
         return run_jumping(run, clock=self.clock)
 
 
-def _rows_below(root: Path, shelf: Shelf) -> set[bytes]:
+def _folder(shelf: Shelf) -> str:
     kind, room = shelf
-    folder = root / f"experiment_id={EXPERIMENT}" / f"data_type={kind.replace('/', '_')}" / f"room_id={room}"
-    rows: set[bytes] = set()
-    for path in folder.glob("*.ndjson.gz*"):
-        with suppress(OSError, EOFError, zlib.error):  # damaged: `verify` tells
-            rows.update(gzip.decompress(path.read_bytes()).splitlines())
-    return rows
+    return f"experiment_id={EXPERIMENT}/data_type={kind.replace('/', '_')}/room_id={room}"
 
 
 def _shelf(shard: Path) -> Shelf:

@@ -146,8 +146,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "receipts are not synced",
         "archive/receipts.py",
-        "        durable.sync_file(self._segment)\n",
-        "",
+        "self._modes, synced=True)",
+        "self._modes, synced=False)",
         (ORDER,),
     ),
     Mutant(
