@@ -16,16 +16,24 @@ class _Ending(msgspec.Struct):
 
     ended_at: str
     exit_status: int = 0
+    kind: str = "sync"
 
 
 def last_run(layout: Layout) -> dict[str, Any] | None:
-    """The whole report of the last run that ended; None where there is none, or it cannot be read."""
-    try:
-        latest = next(_newest_first(layout), None)
-        report = msgspec.json.decode(latest.read_bytes()) if latest is not None else None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    return report if isinstance(report, dict) else None
+    """The whole report of the last sync that ended; None where there is none, or it cannot be read.
+
+    A repair tells nothing of how fresh the archive is.
+    """
+    for path in _newest_first(layout):
+        try:
+            report = msgspec.json.decode(path.read_bytes())
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        if not isinstance(report, dict):
+            return None
+        if report.get("kind", "sync") == "sync":
+            return report
+    return None
 
 
 def last_success_at(layout: Layout) -> str | None:
@@ -35,7 +43,7 @@ def last_success_at(layout: Layout) -> str | None:
             ending = msgspec.json.decode(path.read_bytes(), type=_Ending)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
-        if ending.exit_status == 0:
+        if ending.exit_status == 0 and ending.kind == "sync":
             return ending.ended_at
     return None
 

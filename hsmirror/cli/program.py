@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hsmirror.mirror.doctor import Finding
     from hsmirror.mirror.forget import ForgetReport
     from hsmirror.mirror.planning import PlanReport
-    from hsmirror.mirror.report import RunReport
+    from hsmirror.mirror.report import Problem, RunReport
     from hsmirror.mirror.view import RunView
     from hsmirror.model import Secret
     from hsmirror.settings import ExperimentSettings, Settings
@@ -77,8 +77,8 @@ class Program(Protocol):
         longest_wait_seconds: float | None = None,
         on_start: Callable[[RunView], None] | None = None,
         stopped_with: Sequence[Exit] = (),
-    ) -> VerifyReport:
-        """Fetches again what `broken` names, and checks it: what is broken still."""
+    ) -> tuple[VerifyReport, tuple[Problem, ...]]:
+        """Fetches again what `broken` names, and checks it: what is broken still, and what could not be had."""
 
     def status(self, root: Path) -> StatusReport:
         """What is held."""
@@ -160,7 +160,7 @@ class WholeProgram:
         longest_wait_seconds: float | None = None,
         on_start: Callable[[RunView], None] | None = None,
         stopped_with: Sequence[Exit] = (),
-    ) -> VerifyReport:
+    ) -> tuple[VerifyReport, tuple[Problem, ...]]:
         from anyio import to_thread
 
         from hsmirror.archive import checks, verify
@@ -173,10 +173,10 @@ class WholeProgram:
         root, paths = settings.archive.path, broken.broken_paths
         archive = await to_thread.run_sync(Archive.open, root)
         options = RunOptions(longest_wait_seconds=longest_wait_seconds, stopped_with=stopped_with)
-        await repair.repair(settings, key, archive.receipts, paths, options=options, on_start=on_start)
+        run = await repair.repair(settings, key, archive.receipts, paths, options=options, on_start=on_start)
         left = await to_thread.run_sync(lambda: verify.verify(root, only=paths))
         checks.remember_report(root, broken, len(left.broken_paths), began_at)
-        return left
+        return left, run.problems
 
     def status(self, root: Path) -> StatusReport:
         from hsmirror.archive import status

@@ -17,6 +17,7 @@ from hsmirror.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from hsmirror.archive.verify import VerifyReport
+    from hsmirror.mirror.report import Problem
 
 _SAMPLE = re.compile("([0-9]{1,9})/([0-9]{1,9})")
 _MOST_PATHS = 50
@@ -42,26 +43,30 @@ def verify(
     with shown_progress(invocation.output) as on_progress:
         report = invocation.program.verify(root, sample=part, on_progress=on_progress)
     repaired: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
     if repair and report.broken_paths:
-        report, repaired = _repaired(invocation, root, report)
+        report, repaired, problems = _repaired(invocation, root, report)
+    status = Exit.DAMAGED if problems else exit_status(report)
     if invocation.output.is_json:
-        invocation.output.document(
-            plain(report) | {"repaired": list(repaired), "exit_status": int(exit_status(report))}
-        )
+        more = {"repaired": list(repaired), "problems": plain(problems), "exit_status": int(status)}
+        invocation.output.document(plain(report) | more)
     else:
-        _show(report, invocation.output, repaired)
-    return exit_status(report)
+        _show(report, invocation.output, repaired, problems)
+        _show_verdict(report, invocation.output, status, was_repaired=repair)
+    return status
 
 
-def _repaired(invocation: Invocation, root: Path, report: VerifyReport) -> tuple[VerifyReport, tuple[str, ...]]:
-    """The report after what is broken was fetched again, and the paths that are sound now."""
+def _repaired(
+    invocation: Invocation, root: Path, report: VerifyReport
+) -> tuple[VerifyReport, tuple[str, ...], tuple[Problem, ...]]:
+    """The report after what is broken was fetched again, the paths that are sound now, and what was lost."""
     from hsmirror.cli import progress, signals
 
     settings = invocation.settings({"archive.path": root})
     key, output, stopped_with = invocation.key(settings), invocation.output, list[Exit]()
     output.say(f"fetching {counted(len(report.broken_paths), 'file')} again")
     with progress.showing(output) as on_start:
-        left = signals.run(
+        left, problems = signals.run(
             lambda: invocation.program.repair(
                 settings,
                 key,
@@ -74,9 +79,15 @@ def _repaired(invocation: Invocation, root: Path, report: VerifyReport) -> tuple
         )
     repaired = tuple(path for path in report.broken_paths if path not in left.broken_paths)
     still = msgspec.structs.replace(
-        report, missing=left.missing, unreadable=left.unreadable, damaged=left.damaged, unproven=left.unproven
+        report,
+        missing=left.missing,
+        unreadable=left.unreadable,
+        damaged=left.damaged,
+        unproven=left.unproven,
+        unreadable_receipts=left.unreadable_receipts,
+        checked_rows=report.checked_rows + left.checked_rows,
     )
-    return still, repaired
+    return still, repaired, problems
 
 
 def exit_status(report: VerifyReport) -> Exit:
@@ -92,9 +103,13 @@ def _part(text: str) -> tuple[int, int]:
     return part, parts
 
 
-def _show(report: VerifyReport, output: Output, repaired: Sequence[str]) -> None:
+def _show(report: VerifyReport, output: Output, repaired: Sequence[str], problems: Sequence[Problem]) -> None:
+    from hsmirror.cli.summary import problem_line
+
     if repaired:
-        output.say(f"repaired: {counted(len(repaired), 'file')}; what they replace is kept in superseded/")
+        output.say(f"repaired: {counted(len(repaired), 'file')}; what was there is in .hsmirror/superseded/")
+    for problem in problems:
+        output.error(problem_line(problem), "problem")
     for path in repaired:
         output.detail(f"repaired: {path}")
     for what, paths in (
@@ -117,21 +132,25 @@ def _show(report: VerifyReport, output: Output, repaired: Sequence[str]) -> None
         output.say(f"not proven complete: {printable(what)}")
     if report.unfinished_removals:
         output.say(unfinished_removals(report.unfinished_removals))
-    _show_verdict(report, output, has_repaired=bool(repaired))
 
 
-def _show_verdict(report: VerifyReport, output: Output, *, has_repaired: bool) -> None:
+def _show_verdict(report: VerifyReport, output: Output, status: Exit, *, was_repaired: bool) -> None:
     """The last line: how much is sound, or what to do."""
     checked = ", ".join(
         (counted(report.checked_files, "file"), counted(report.checked_rows, "row"), size(report.checked_bytes))
     )
-    if exit_status(report) is Exit.COMPLETE:
+    if status is Exit.COMPLETE:
         if output.verbosity >= 0:
             output.result(f"sound: {checked} match their receipts")
         return
-    broken = len(report.missing) + len(report.damaged) + len(report.unreadable)
-    if has_repaired:
-        advice = "the rest could not be fetched again"
+    broken = len(report.broken_paths)
+    if was_repaired and not broken:
+        output.result(
+            f"all files match their receipts again, but not all that they held could be had ({checked})"
+        )
+        return
+    if was_repaired:
+        advice = "what is still broken could not be fetched again"
     else:
-        advice = "--repair fetches it again" if broken else "run sync again"
+        advice = "--repair fetches them again" if broken else "run sync again"
     output.result(f"damaged: {counted(broken, 'file')} of {checked} checked; {advice}")

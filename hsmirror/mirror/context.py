@@ -66,7 +66,10 @@ class Absences:
         if self._is_ignored or not isinstance(receipt, AbsenceReceipt):
             return None
         is_of_this_key = receipt.key_mark in {"", self._key_mark}
-        return receipt.why if is_of_this_key and self._clock.epoch() < receipt.until_epoch else None
+        # One that reaches further than any can was written by a clock that was ahead.
+        left_seconds = receipt.until_epoch - self._clock.epoch()
+        is_current = 0 < left_seconds <= self._recheck_seconds + 86_400
+        return receipt.why if is_of_this_key and is_current else None
 
     def commit(self, what: str, why: str, *, of_key: bool = False) -> Commit:
         """The commit that makes the next runs remember; `of_key`: only those with the same key."""

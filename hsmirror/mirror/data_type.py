@@ -28,9 +28,11 @@ from hsmirror.mirror.night import (
     Room,
     RoomState,
     Step,
+    lost_rooms,
     suspects,
     tonight,
     unsettled_rooms,
+    whole_requests,
 )
 from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.plan import Way, choose_way, narrowed, pages
@@ -190,8 +192,16 @@ class TypeMirror:
         """Read what is new or open; where the total shows that more has moved, find it."""
         self._states = await self._rooms.states(self._type)
         self._way = held.way
+        for room in lost_rooms(held, self._states):
+            self._outcome.fail(
+                f"room {room} is no longer upstream, and its files in the archive are missing or cut short; "
+                "restore them from a backup, or give them up with `hsmirror verify --repair`",
+                room=room,
+            )
         is_listed = Scope.EXPERIMENT in self._type.scopes
         can_probe = is_listed and self._type.paged and held.total is not None
+        if self._type.name == "rooms" and whole_requests(held) <= 2:
+            can_probe = False  # a room that went and one that came leave the total as it was
         plan = partial(
             tonight,
             held,
@@ -216,7 +226,9 @@ class TypeMirror:
             is_met = not can_probe or await self._is_met(held)
         if not can_probe:
             self._doubt_rooms()
-        if not is_met and self._outcome.is_complete:
+        if not is_met and self._total is None and held.way is Way.ROOMS:
+            self._outcome.note("the server names no total tonight: late rows in settled rooms do not show")
+        elif not is_met and self._outcome.is_complete:
             await self._look_for_more(held, night.open_rooms)
         elif night.step is Step.PROBE and self._type.name == "rooms":
             self._rooms.unchanged()
@@ -257,6 +269,8 @@ class TypeMirror:
             await self._read_rooms(some)
             if self._total is not None and self._total - held.unaccounted == self._outcome.rows_upstream:
                 return
+        if not self._outcome.is_complete:
+            return  # rows of a room that could not be read are not without a room
         if held.way is Way.ROOMS and self._type.scopes >= {Scope.EXPERIMENT, Scope.ROOM}:
             known = dict.fromkeys([*held.rooms, *self._outcome.read_at])
             await self._read_beyond([room for room in known if room is not None])
@@ -326,7 +340,8 @@ class TypeMirror:
     def _vanished(self, rooms: Sequence[str]) -> list[str]:
         """Rooms that are held with rows, and that the server no longer has."""
         held = self._held.rooms if self._held is not None and self._rooms.are_all_listed else {}
-        return [room for room, each in held.items() if room is not None and room not in rooms and each.rows]
+        known = set(rooms)
+        return [room for room, each in held.items() if room is not None and room not in known and each.rows]
 
     def _doubt_rooms(self) -> None:
         if self._rooms.doubt:
@@ -334,7 +349,12 @@ class TypeMirror:
 
     async def _read_beyond(self, rooms: Sequence[str]) -> None:
         """Where the experiment lists more rows than its rooms, those that no room has belong to none."""
-        if self._total is not None and self._total <= self._outcome.upstream_rows_of(rooms):
+        held = self._held.rooms if self._held is not None else {}
+        has_roomless = None in held and held[None].rows > 0
+        in_rooms = self._outcome.upstream_rows_of(rooms)
+        if self._total is not None and self._total <= in_rooms and not has_roomless:
+            return
+        if self._total is not None and has_roomless and self._total == in_rooms + held[None].rows:
             return
         key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
         with self._listed():
@@ -345,6 +365,7 @@ class TypeMirror:
                 self._outcome,
                 on_rows=self._on_rows,
                 read_new_rooms=partial(self._read_new_rooms, rooms),
+                are_rooms_known=self._rooms.are_listed or has_roomless or not any(held),
             )
 
     async def _read_new_rooms(self, known: Sequence[str]) -> list[str]:
@@ -413,11 +434,18 @@ class TypeMirror:
             if self._type.documented:
                 self._outcome.fail(f"{why}; give the key that scope, or leave the data type out")
             else:
-                self._absent = why
+                self._is_absent(why)
         elif isinstance(error, NotFoundError) and not self._type.documented:
-            self._absent = "this server does not offer it"
+            self._is_absent("this server does not offer it")
         else:
             self._outcome.fail(str(error))
+
+    def _is_absent(self, why: str) -> None:
+        """A newer type may be lacking; but one of which rows are held was there before."""
+        if self._outcome.rows_upstream:
+            self._outcome.fail(f"{why}, of which {self._outcome.rows} rows are held; run again")
+        else:
+            self._absent = why
 
     @contextmanager
     def _listed(self) -> Iterator[None]:

@@ -10,15 +10,21 @@ from hsmirror.archive.receipts import WHOLE, FileLike, ListReceipt, Receipt, Sha
 from hsmirror.mirror.night import HeldList, HeldRoom, Room
 from hsmirror.mirror.plan import Way
 
+_CLOCKS_DIFFER_SECONDS = 86_400.0
+
 
 class HeldLists:
     """The receipts of a run's start, grouped once.
 
-    `damaged` are paths that `verify` has found to be so: their rooms are not taken for intact.
+    `damaged` are paths that `verify` has found to be so: their rooms are not taken for intact. Times well after
+    `now` are those of a clock that was ahead: they count for nothing.
     """
 
-    def __init__(self, layout: Layout, receipts: Iterable[Receipt], damaged: Collection[str] = ()) -> None:
+    def __init__(
+        self, layout: Layout, receipts: Iterable[Receipt], damaged: Collection[str] = (), *, now: float
+    ) -> None:
         self._layout = layout
+        self._now = now
         self.damaged = frozenset(damaged)
         self._shards: dict[tuple[str, str], list[ShardReceipt]] = {}
         self._lists: dict[tuple[str, str], ListReceipt] = {}
@@ -66,10 +72,14 @@ class HeldLists:
             total=receipt.total,
             unaccounted=receipt.unaccounted,
             page_rows=receipt.page_rows,
-            whole_at=_epoch(receipt.whole_at),
-            searching_since=_epoch(receipt.searching_since),
-            rooms_read_at={room: _epoch(read_at) for room, read_at in receipt.rooms_read_at.items()},
+            whole_at=self._epoch(receipt.whole_at),
+            searching_since=self._epoch(receipt.searching_since),
+            rooms_read_at={room: self._epoch(read_at) for room, read_at in receipt.rooms_read_at.items()},
         )
+
+    def _epoch(self, text: str) -> float:
+        epoch = instant(text).timestamp() if text else 0.0
+        return epoch if epoch <= self._now + _CLOCKS_DIFFER_SECONDS else 0.0
 
     def _room(self, shards: list[ShardReceipt]) -> HeldRoom:
         parts = [shard for shard in shards if shard.sha256 is not None]
@@ -80,13 +90,9 @@ class HeldLists:
         return HeldRoom(
             rows=rows - gone_rows,
             gone_rows=gone_rows,
-            changed_at=max((_epoch(shard.fetched_at) for shard in parts or shards), default=0.0),
+            changed_at=max((self._epoch(shard.fetched_at) for shard in parts or shards), default=0.0),
             is_proven=first is not None and WHOLE in first.complete_for,
             is_intact=all(self.is_intact(shard) for shard in parts)
             and sidecar_path(shards[0].experiment, shards[0].data_type, shards[0].room) not in self.damaged,
             size_bytes=sum(shard.size_bytes for shard in parts),
         )
-
-
-def _epoch(text: str) -> float:
-    return instant(text).timestamp() if text else 0.0

@@ -63,6 +63,7 @@ def list_receipt(
         room
         for room in kept
         if before is not None
+        and room is not None
         and before.read_at(room) < settles_at(before.rooms[room], _state(states, room), policy)
     ]
     if is_whole and (was_due or newly_settled):
@@ -84,7 +85,7 @@ def list_receipt(
         data_type=read.data_type,
         way=read.way.value,
         rows=outcome.rows,
-        total=read.total,
+        total=read.total if read.total is not None or old is None else old.total,
         unaccounted=_unaccounted(outcome, read.total, old),
         page_rows=read.page_rows or (old.page_rows if old is not None else 0),
         is_complete=outcome.is_complete,

@@ -183,6 +183,15 @@ def unsettled_rooms(
     ]
 
 
+def lost_rooms(held: HeldList, states: Mapping[str, RoomState]) -> list[str]:
+    """Rooms that the server no longer has, and whose files are not where they belong: nothing can mend that."""
+    return [
+        room
+        for room, each in held.rooms.items()
+        if room is not None and not each.is_intact and _is_gone(held, room, states)
+    ]
+
+
 def _is_gone(held: HeldList, room: Room, states: Mapping[str, RoomState]) -> bool:
     return bool(states) and room is not None and room not in states and not held.rooms[room].rows
 
@@ -212,13 +221,13 @@ def suspects(held: HeldList, states: Mapping[str, RoomState], read: Iterable[Roo
     rooms = [room for room in held.rooms if room is not None and room not in done]
     vanished = [room for room in rooms if states and room not in states and held.rooms[room].rows]
     listed = sorted(
-        (room for room in rooms if room in states),
-        key=lambda room: states[room].finished_at or float("inf"),
+        (room for room in rooms if room in states or not states),
+        key=lambda room: (states[room].finished_at or inf) if states else held.read_at(room),
         reverse=True,
     )
     ordered = [*vanished, *listed]
     if held.searching_since:  # a search that was cut short goes on where it was
-        ordered.sort(key=lambda room: held.read_at(room) >= held.searching_since)
+        ordered = [room for room in ordered if held.read_at(room) < held.searching_since]
     if held.way is Way.ROOMS:
         return ordered
     worth = ceil(whole_requests(held) / 4) if whole_requests(held) > 4 else 0

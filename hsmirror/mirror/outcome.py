@@ -12,6 +12,7 @@ import anyio.to_thread
 from hsmirror.api.envelope import members_of
 from hsmirror.archive.layout import sidecar_path
 from hsmirror.archive.receipts import WHOLE, Claim
+from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.documents import document_commit
 from hsmirror.mirror.night import HeldList, Room
@@ -160,6 +161,19 @@ class Outcome:
         if found.note:
             self.note(found.note)
 
+    async def take_out_of_no_room(self, left: Sequence[StagedPart] | None) -> None:
+        """Rows that were held of no room, and that a room has now, leave the tree; `left` are the others.
+
+        They are not gone: a reader of the tree would see them twice.
+        """
+        if left is None:
+            return
+        shelf = Shelf(self._experiment, self._type.name, None)
+        settled = await anyio.to_thread.run_sync(self._context.settlement.reduced, shelf, left)
+        if settled.commit is not None:
+            await self._context.committer.commit(settled.commit)
+        self._take_in(None, settled)
+
     async def keep_timeline(self, room: str | None, found: ProvenList) -> None:
         """What a variables answer says beside its rows is data, too."""
         document = members_of(found.metadata, _TIMELINE_MEMBERS)
@@ -175,3 +189,5 @@ class Outcome:
             self.changed_rooms.add(room)
         if settled.note:
             self.note(settled.note)
+        if settled.problem:
+            self.fail(settled.problem, room=room or "")

@@ -127,7 +127,7 @@ def _holdings(settings: Settings, key: Secret, clock: Clock, is_full: bool) -> _
             receipts, clock, key_mark=key_mark(key), recheck_seconds=recheck_seconds, is_ignored=is_full
         )
     return _Holdings(
-        HeldLists(layout, receipts or ()),
+        HeldLists(layout, receipts or (), now=clock.epoch()),
         Counter(receipt.experiment for receipt in receipts or () if isinstance(receipt, FileReceipt)),
         absences,
         Policy(settings.archive.settle_seconds, recheck_seconds, is_full),
@@ -174,7 +174,7 @@ class _Planning:
         files = None
         recordings = next((each for each in planned if each.data_type == "recordings"), None)
         if chosen.files and recordings is not None and recordings.rows is not None:
-            files = max(0, recordings.rows - self._holdings.files[chosen.id])
+            files = max(0, recordings.rows - self._held_recordings())
             self._cost("data/recordings", files if self._mints else 0)
         return PlannedExperiment(
             chosen.id,
@@ -196,6 +196,13 @@ class _Planning:
             if room is not None:
                 self._states[room] = room_state(row)
         return list(self._states)
+
+    def _held_recordings(self) -> int:
+        """Of the recordings that the server lists: those that are held, and those of forgotten persons."""
+        held = self._holdings.lists.list_of(self._chosen.id, "recordings")
+        gone = sum(each.gone_rows for each in held.rooms.values()) if held is not None else 0
+        unaccounted = held.unaccounted if held is not None else 0
+        return max(0, self._holdings.files[self._chosen.id] - gone) + max(0, unaccounted)
 
     async def _exists(self) -> bool:
         """Does the server know the experiment, by its definition or by one of its lists?"""

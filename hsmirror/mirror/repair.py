@@ -33,7 +33,7 @@ def selection(receipts: Iterable[Receipt], damaged: Collection[str]) -> list[Exp
                 names.add("recordings")
                 with_files.add(receipt.experiment)
     return [
-        # "rooms" is never asked for without need: a type has to be named, or all would be.
+        # Where no type is named, all are looked at, and what is sound is not asked for.
         ExperimentSettings(id=experiment, data_types=tuple(sorted(names)), files=experiment in with_files)
         for experiment, names in sorted(types.items())
     ]

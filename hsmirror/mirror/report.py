@@ -43,7 +43,7 @@ class RunStatistics:
         return max(self.waiting_seconds or 0.0, self.elapsed_seconds * (whole - done) / done)
 
 
-class TypeReport(msgspec.Struct, frozen=True, omit_defaults=True):
+class TypeReport(msgspec.Struct, frozen=True):
     """One data type of one experiment: what is held after the run, and whether that is proven to be all."""
 
     data_type: str
@@ -56,7 +56,7 @@ class TypeReport(msgspec.Struct, frozen=True, omit_defaults=True):
     lacks_scope: bool = False
 
 
-class ExperimentReport(msgspec.Struct, frozen=True, omit_defaults=True):
+class ExperimentReport(msgspec.Struct, frozen=True):
     """One experiment after a run."""
 
     id: str
@@ -80,7 +80,7 @@ class ExperimentReport(msgspec.Struct, frozen=True, omit_defaults=True):
         return sum(kind.rows for kind in self.types)
 
 
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+class Problem(msgspec.Struct, frozen=True):
     """Something that is missing: where, what happened, and what to do."""
 
     what: str
@@ -89,7 +89,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     room: str = ""
 
 
-class RunReport(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """The whole run; also written to `.hsmirror/runs/`, and printed by `--json`."""
 
     run: str
@@ -98,6 +98,8 @@ class RunReport(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     upstream: str
     started_at: str
     ended_at: str
+    kind: str = "sync"
+    """`repair`: only what was damaged was asked for; it says nothing of how fresh the archive is."""
     exit_status: int = Exit.COMPLETE
     experiments: tuple[ExperimentReport, ...] = ()
     problems: tuple[Problem, ...] = ()

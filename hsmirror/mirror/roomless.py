@@ -26,10 +26,12 @@ async def read_roomless(
     *,
     on_rows: OnRows | None,
     read_new_rooms: Callable[[], Awaitable[Sequence[str]]],
+    are_rooms_known: bool,
 ) -> None:
     """Read the experiment's list, and keep what none of `rooms` has; those are held already.
 
-    `read_new_rooms` reads the rooms that have been opened meanwhile: their rows are not without a room.
+    `read_new_rooms` reads the rooms that have been opened meanwhile: their rows are not without a room. Where
+    rooms are not known, what seems to belong to none may be a new one's, and is not filed.
 
     Raises:
         UpstreamError: the list cannot be read.
@@ -42,26 +44,51 @@ async def read_roomless(
         rooms = [*rooms, *new]
         left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
     of_rooms, rows = outcome.upstream_rows_of(rooms), sum(part.rows for part in left)
+    if rows and not are_rooms_known:
+        outcome.fail(
+            f"{rows} rows are in none of the rooms that are known, and the server lists no rooms; run again"
+        )
+        return
     if rows != found.rows - of_rooms:
         outcome.fail(
             f"the experiment lists {found.rows} rows and its rooms {of_rooms}, but {rows} of the former "
             "are in no room: the lists do not fit together; run again"
         )
         return
+    identity = identity_of(key.data_type)
+    roomless = {identity(row) for row in rows_of(part.path for part in left)}
+    await outcome.take_out_of_no_room(await anyio.to_thread.run_sync(_still_roomless, context, key, rooms))
     await outcome.settle(replace(found, parts={None: left}, rows=rows), [None], are_gone=bool(found.rows))
     if on_rows is not None:
-        identity = identity_of(key.data_type)
-        roomless = {identity(row) for row in rows_of(part.path for part in left)}
         on_rows([(None, row) for _, row in seen if identity(bytes(row)) in roomless])
+
+
+def _still_roomless(context: Context, key: ListKey, rooms: Sequence[str]) -> list[StagedPart] | None:
+    """What is held of no room, without what a room has now; None where that is all of it."""
+    files = [
+        receipt
+        for receipt in Shelf(key.experiment, key.data_type.name, None).held(context.receipts)
+        if receipt.sha256
+    ]
+    if not files:
+        return None
+    paths = [context.layout.absolute(receipt.path) for receipt in files]
+    left = write_rows(_of_rooms(context, key, rooms).without(rows_of(paths)), context.staging.builder())
+    return left if sum(part.rows for part in left) < sum(receipt.rows for receipt in files) else None
 
 
 def _beyond(
     context: Context, key: ListKey, whole: Sequence[StagedPart], rooms: Sequence[str]
 ) -> list[StagedPart]:
+    held = _of_rooms(context, key, rooms)
+    return write_rows(held.without(rows_of(part.path for part in whole)), context.staging.builder())
+
+
+def _of_rooms(context: Context, key: ListKey, rooms: Sequence[str]) -> RowSet:
     held = RowSet(identity_of(key.data_type))
     for room in rooms:
         shelf = Shelf(key.experiment, key.data_type.name, room)
         files = [receipt for receipt in shelf.held(context.receipts) if receipt.sha256]
         for row in rows_of(context.layout.absolute(receipt.path) for receipt in files):
             held.add(row)
-    return write_rows(held.without(rows_of(part.path for part in whole)), context.staging.builder())
+    return held

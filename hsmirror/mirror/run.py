@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Container, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import ceil
@@ -20,7 +20,7 @@ from hsmirror.archive import durable
 from hsmirror.archive.forgotten import Forgotten
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.lock import exclusive
-from hsmirror.archive.receipts import FileReceipt, instant
+from hsmirror.archive.receipts import FileReceipt, PendingReceipt, instant
 from hsmirror.archive.retention import drop_superseded
 from hsmirror.archive.shards import Form
 from hsmirror.archive.sums import write_sums
@@ -201,7 +201,7 @@ class _Run:
         return Context(
             layout=self.layout,
             receipts=self._receipts,
-            held=HeldLists(self.layout, self._receipts, self._options.damaged),
+            held=HeldLists(self.layout, self._receipts, self._options.damaged, now=self._clock.epoch()),
             policy=Policy(
                 settings.archive.settle_seconds, settings.archive.recheck_seconds, self._options.full
             ),
@@ -222,7 +222,7 @@ class _Run:
                 self._clock,
                 key_mark=key_mark(self._key),
                 recheck_seconds=settings.archive.recheck_seconds,
-                is_ignored=self._options.full,
+                is_ignored=self._options.full or bool(self._options.damaged),
             ),
             clock=self._clock,
             tally=self._tally,
@@ -263,6 +263,7 @@ class _Run:
         held_files = Counter(
             receipt.experiment for receipt in self._receipts if isinstance(receipt, FileReceipt)
         )
+        await anyio.to_thread.run_sync(self._miss_files, {each.id for each in chosen if _is_whole(each)})
         for experiment, report in self._reports.items():
             files = stages.downloader.statistics(experiment)
             self._reports[experiment] = msgspec.structs.replace(
@@ -271,6 +272,24 @@ class _Run:
                 files_fetched=files.files_fetched,
                 files_pending=files.files_pending,
                 files_failed=files.files_failed,
+            )
+
+    def _miss_files(self, experiments: Container[str]) -> None:
+        """Recording files that were held, are missing, and did not come again."""
+        for receipt in [each for each in self._receipts if isinstance(each, FileReceipt)]:
+            pending = self._receipts.get(f"pending {receipt.path}")
+            is_told = isinstance(pending, PendingReceipt) and pending.why
+            is_there = durable.has_size(self.layout.absolute(receipt.path), receipt.size_bytes)
+            if is_there or is_told or receipt.experiment not in experiments:
+                continue
+            self._tally.problems.append(
+                Problem(
+                    f"{receipt.recording_id}: its file is missing or cut short in the archive, and the server "
+                    "did not offer it again; restore it from a backup",
+                    experiment=receipt.experiment,
+                    data_type="files",
+                    room=receipt.room or "",
+                )
             )
 
     async def _expanded(
@@ -333,6 +352,7 @@ class _Run:
             upstream=self._settings.api.base_url,
             started_at=self._started_at,
             ended_at=iso_utc(self._clock.epoch()),
+            kind="repair" if self._options.damaged else "sync",
             exit_status=int(status),
             experiments=tuple(self._reports.values()),
             problems=tuple(self._tally.problems),
@@ -382,6 +402,13 @@ class _Stages:
                     self.downloader.add(recording)
 
         return line_up
+
+
+def _is_whole(chosen: ExperimentSettings) -> bool:
+    """Are all recording files of the experiment asked for?"""
+    is_narrow = chosen.rooms or chosen.participants or chosen.start_time or chosen.end_time
+    has_recordings = not chosen.data_types or "recordings" in chosen.data_types
+    return chosen.files and has_recordings and not is_narrow
 
 
 def _is_in_window(started_at: str, chosen: ExperimentSettings) -> bool:

@@ -56,6 +56,8 @@ class Settled:
     changed_shards: int = 0
     gone_rows: int = 0
     note: str = ""
+    problem: str = ""
+    """What was held is lost, and could not be had again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,11 @@ class Settlement:
                 part.path.unlink(missing_ok=True)
         return settled
 
+    def reduced(self, shelf: Shelf, left: Sequence[StagedPart]) -> Settled:
+        """What is held of a shelf reduced to `left`; the rest is held elsewhere, the older generation kept."""
+        held = shelf.held(self.receipts)
+        return self._replaced(shelf, held, left, held[0].complete_for if held else (), 0)
+
     def _salvaged(
         self,
         shelf: Shelf,
@@ -107,15 +114,26 @@ class Settlement:
         new = RowSet(identity)
         for row in rows_of(came):
             new.add(row)
-        paths = [self.layout.absolute(receipt.path) for receipt in held if receipt.sha256]
-        left = list(new.without(chain.from_iterable(map(sound_rows, paths))))
+        left = list(new.without(chain.from_iterable(map(self._sound_rows, held))))
         parts = write_rows(chain(rows_of(came), left), self.new_builder())
         gone_rows = len(left) if claim == WHOLE else 0
         settled = self._replaced(shelf, held, parts, merge_claims((), claim), gone_rows)
         rows_before = sum(receipt.rows for receipt in held)
         if settled.rows < rows_before:
-            why += f"; of its {rows_before} rows {settled.rows} could be had again"
-        return replace(settled, note=f"{why}; it is kept in superseded/")
+            lost = f"{why}; of its {rows_before} rows the server has {settled.rows - len(left)} still"
+            lost += f", and {len(left)} more could be read of it" if left else ""
+            return replace(settled, problem=f"{lost}. What is left of it is in .hsmirror/superseded/")
+        return replace(settled, note=f"{why}; its rows were fetched again")
+
+    def _sound_rows(self, receipt: ShardReceipt) -> Iterator[bytes]:
+        path = self.layout.absolute(receipt.path)
+        if receipt.sha256 is None:
+            return iter(())
+        try:
+            _require_sound([receipt], [path])
+        except DamagedError:
+            return sound_rows(path)
+        return rows_of([path])
 
     def _settle(
         self,

@@ -7,6 +7,7 @@ import pytest
 from cli.conftest import KEY, Command, FakeProgram
 from hsmirror.archive.verify import VerifyReport
 from hsmirror.errors import Exit
+from hsmirror.mirror.report import Problem
 
 SOUND = VerifyReport(archive="a", checked_files=3, checked_bytes=2_000_000, checked_rows=1234)
 
@@ -40,7 +41,7 @@ def test_whatever_is_wrong_ends_with_6_and_names_the_file(hsmirror: Command, wha
 
     assert ended.status == Exit.DAMAGED
     assert f"hsmirror: {what}: x/\\x1b.mp4" in ended.err
-    assert "--repair fetches it again" in " ".join(ended.out.split())
+    assert "--repair fetches them again" in " ".join(ended.out.split())
 
 
 def test_files_that_nobody_knows_and_unproven_lists_are_no_damage(hsmirror: Command) -> None:
@@ -136,7 +137,7 @@ def test_repair_fetches_what_is_damaged_again_and_ends_with_0(
 ) -> None:
     monkeypatch.setenv("HYPERSTUDY_API_KEY", KEY)
     broken = VerifyReport(archive="a", checked_files=3, damaged=("x.mp4: its bytes have changed",))
-    program = FakeProgram({"verify": broken, "repair": VerifyReport(archive="a", checked_files=1)})
+    program = FakeProgram({"verify": broken, "repair": (VerifyReport(archive="a", checked_files=1), ())})
     ended = hsmirror("verify", "here", "--repair", "--json", program=program)
     assert (ended.status, ended.document["repaired"], ended.document["damaged"]) == (0, ["x.mp4"], [])
     (_, asked) = program.asked[-1]
@@ -147,9 +148,23 @@ def test_what_cannot_be_repaired_still_ends_with_6(hsmirror: Command, monkeypatc
     monkeypatch.setenv("HYPERSTUDY_API_KEY", KEY)
     broken = VerifyReport(archive="a", checked_files=3, missing=("x.mp4", "y.mp4"))
     left = VerifyReport(archive="a", checked_files=2, missing=("y.mp4",))
-    ended = hsmirror("verify", "here", "--repair", program=FakeProgram({"verify": broken, "repair": left}))
+    ended = hsmirror(
+        "verify", "here", "--repair", program=FakeProgram({"verify": broken, "repair": (left, ())})
+    )
     assert (ended.status, "missing: y.mp4" in ended.err, "repaired: 1 file" in ended.err) == (6, True, True)
 
 
 def test_repair_of_a_sound_archive_needs_no_key(hsmirror: Command) -> None:
     assert hsmirror("verify", "here", "--repair", program=FakeProgram({"verify": SOUND})).status == 0
+
+
+def test_what_was_lost_in_a_repair_is_told_and_ends_with_6_although_all_files_match_again(
+    hsmirror: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPERSTUDY_API_KEY", KEY)
+    broken = VerifyReport(archive="a", checked_files=3, missing=("x",))
+    lost = Problem("of its 5 rows the server has 0 still", experiment="exp", data_type="events", room="r")
+    program = FakeProgram({"verify": broken, "repair": (VerifyReport(archive="a", checked_files=1), (lost,))})
+    ended = hsmirror("verify", "here", "--repair", program=program)
+    assert (ended.status, "of its 5 rows the server has 0 still" in ended.err) == (6, True)
+    assert "not all that they held could be had" in ended.out

@@ -103,7 +103,7 @@ async def test_new_rooms_are_read_and_no_settled_one(start_lab, tmp_path):
     }
     assert rooms_read == set(new)
     counts = asked(lab, requests)
-    assert (counts["events/room"], counts["events/experiment"], counts["rooms/experiment"]) == (2, 1, 2)
+    assert (counts["events/room"], counts["events/experiment"], counts["rooms/experiment"]) == (2, 1, 1)
 
 
 async def test_a_room_that_is_still_running_is_read_every_night(start_lab, tmp_path):

@@ -14,10 +14,7 @@ from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
-from unittest import mock
 
-import orjson
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -25,7 +22,6 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
-    run_state_machine_as_test,
 )
 from oracle import state_of_files
 from virtual_time import VirtualClock
@@ -39,7 +35,17 @@ from hsmirror.settings import ExperimentSettings, load
 from reliability.figures import Figures
 from reliability.growing_lab import EXPERIMENT, HOUR, GrowingLab, Shelf
 from reliability.jumping_time import run_jumping
-from reliability.model_steps import Killed, damage, files_with, killed_at, rows_of_folder
+from reliability.model_steps import (
+    Killed,
+    damage,
+    failures_of,
+    files_with,
+    folder_of,
+    killed_at,
+    receipts_of,
+    rows_of_folder,
+    shelf_of,
+)
 
 KINDS = ("events", "ratings/sparse", "variables", "rooms")
 """Read as one list and split; room by room with a total; room by room without one; the rooms themselves."""
@@ -76,6 +82,8 @@ class ArchiveMachine(RuleBasedStateMachine):
         self.gone: set[str] = set()
         """People who are forgotten for good."""
         self.was_killed = False
+        """Nothing has run to its end since that could have cleared up."""
+        self.has_been_killed = False
 
     def teardown(self) -> None:
         shutil.rmtree(self.folder)
@@ -164,7 +172,7 @@ class ArchiveMachine(RuleBasedStateMachine):
 
     @rule(step=st.integers(1, 120), full=st.booleans())
     def sync_that_is_killed(self, step: int, full: bool) -> None:
-        self.was_killed = True
+        self.was_killed = self.has_been_killed = True
         with suppress(Killed), killed_at(step):
             self.run(full=full)
             self.was_killed = False
@@ -183,8 +191,8 @@ class ArchiveMachine(RuleBasedStateMachine):
         # A bit that is flipped twice is as it was.
         (self.surely_damaged.discard if path in self.damaged else self.surely_damaged.add)(path)
         self.damaged.add(path)
-        self.committed.pop(_shelf(shard), None)
-        self.salvaged.add(_shelf(shard))
+        self.committed.pop(shelf_of(shard), None)
+        self.salvaged.add(shelf_of(shard))
 
     @precondition(lambda self: not self.was_killed and (self.archive / "archive.json").exists())
     @rule()
@@ -222,6 +230,7 @@ class ArchiveMachine(RuleBasedStateMachine):
             was_killed = False
         self.tried["removals of people that were killed"] += was_killed
         self.was_killed |= was_killed
+        self.has_been_killed |= was_killed
         if was_killed and again:
             self.forget(person)
 
@@ -337,15 +346,7 @@ class ArchiveMachine(RuleBasedStateMachine):
                 )
 
     def _receipts(self) -> list[dict[str, Any]]:
-        """The receipts of shards that count. A line that a kill cut short is the last one of its segment."""
-        found: dict[str, dict[str, Any]] = {}
-        for segment in sorted((self.archive / "receipts").glob("*.jsonl")):
-            *lines, last = segment.read_bytes().split(b"\n")
-            assert not last or self.tried["syncs that were killed"]
-            for receipt in map(orjson.loads, lines):
-                if receipt["kind"] == "shard":
-                    found[receipt["path"]] = receipt
-        return list(found.values())
+        return receipts_of(self.archive, "shard", may_be_cut=self.has_been_killed)
 
     def _note_what_is_sound(self) -> None:
         broken = set(verify(self.archive).broken_paths)
@@ -356,19 +357,19 @@ class ArchiveMachine(RuleBasedStateMachine):
                 self.committed.setdefault(shelf, set()).update(self._rows(shelf))
 
     def _is_damaged(self, shelf: Shelf) -> bool:
-        return any(_shelf(self.archive / path) == shelf for path in self.damaged)
+        return any(shelf_of(self.archive / path) == shelf for path in self.damaged)
 
     def _ever(self, shelf: Shelf) -> set[bytes]:
         kind, room = shelf
         return {*self.lab.ever[kind].get(room, {}).values(), *self.lab.older_versions.get(shelf, ())}
 
     def _rows(self, shelf: Shelf) -> set[bytes]:
-        return rows_of_folder(self.archive / _folder(shelf))
+        return rows_of_folder(self.archive / folder_of(EXPERIMENT, shelf))
 
     def _older_rows(self, shelf: Shelf) -> set[bytes]:
         superseded = self.archive / ".hsmirror" / "superseded"
         runs = list(superseded.iterdir()) if superseded.is_dir() else []
-        return {row for run in runs for row in rows_of_folder(run / _folder(shelf))}
+        return {row for run in runs for row in rows_of_folder(run / folder_of(EXPERIMENT, shelf))}
 
     def run(self, *, full: bool = False, damaged: frozenset[str] = frozenset()) -> RunReport:
         self.surely_damaged = set()
@@ -385,38 +386,11 @@ class ArchiveMachine(RuleBasedStateMachine):
         return run_jumping(run, clock=self.clock)
 
 
-def _folder(shelf: Shelf) -> str:
-    kind, room = shelf
-    return f"experiment_id={EXPERIMENT}/data_type={kind.replace('/', '_')}/room_id={room}"
-
-
-def _shelf(shard: Path) -> Shelf:
-    data_type, room = shard.parent.parent.name, shard.parent.name
-    return data_type.removeprefix("data_type=").replace("_", "/"), room.removeprefix("room_id=")
-
-
 def measure(*, long: bool = False, workdir: Path) -> Figures:
     """Random orders of what may happen; long: more of them, and what fails is made as short as it can be."""
     ArchiveMachine.tried = Counter()
-    examples, steps = (2_000, 40) if long else (150, 30)
-    failures: tuple[str, ...] = ()
-    with mock.patch.object(tempfile, "tempdir", str(workdir)):
-        try:
-            run_state_machine_as_test(  # type: ignore[no-untyped-call]
-                ArchiveMachine,
-                settings=settings(
-                    max_examples=examples,
-                    stateful_step_count=steps,
-                    deadline=None,
-                    derandomize=not long,
-                    database=None,
-                    phases=[Phase.generate, Phase.shrink] if long else [Phase.generate],
-                    suppress_health_check=list(HealthCheck),
-                ),
-            )
-        except Exception as error:  # noqa: BLE001  # whatever breaks is a finding
-            notes = "; ".join(getattr(error, "__notes__", ()))
-            failures = (f"{type(error).__name__}: {error} {notes}",)
+    examples, steps = (2_000, 40) if long else (110, 30)
+    failures = failures_of(ArchiveMachine, examples=examples, steps=steps, long=long, workdir=workdir)
     return Figures(
         title="Model",
         says="Everything that may happen to a lab and its mirror, in random orders, held against a dictionary.",

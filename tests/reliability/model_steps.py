@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import gzip
 import os
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest import mock
+
+import orjson
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+
+from reliability.growing_lab import Shelf
 
 _STEPS = ("replace", "link", "write", "fsync", "unlink", "mkdir")
 
@@ -35,7 +42,9 @@ def killed_at(step: int) -> Iterator[None]:
 
         return call
 
-    with mock.patch.multiple(os, **{name: watched(name, getattr(os, name)) for name in _STEPS}):
+    with ExitStack() as patches:
+        for name in _STEPS:
+            patches.enter_context(mock.patch.object(os, name, watched(name, getattr(os, name))))
         yield
 
 
@@ -59,6 +68,30 @@ def rows_of_folder(folder: Path) -> set[bytes]:
     return rows
 
 
+def folder_of(experiment: str, shelf: Shelf) -> str:
+    """Where a shelf's shards lie, below an archive and below each of its older generations."""
+    kind, room = shelf
+    return f"experiment_id={experiment}/data_type={kind.replace('/', '_')}/room_id={room}"
+
+
+def shelf_of(shard: Path) -> Shelf:
+    """The data type and the room that the path of a shard tells."""
+    data_type, room = shard.parent.parent.name, shard.parent.name
+    return data_type.removeprefix("data_type=").replace("_", "/"), room.removeprefix("room_id=")
+
+
+def receipts_of(archive: Path, kind: str, *, may_be_cut: bool) -> list[dict[str, Any]]:
+    """The receipts of this kind that count. A line that a kill cut short is the last one of its segment."""
+    found: dict[str, dict[str, Any]] = {}
+    for segment in sorted((archive / "receipts").glob("*.jsonl")):
+        *lines, last = segment.read_bytes().split(b"\n")
+        assert may_be_cut or not last, f"{segment.name} ends in the middle of a line, and no run was killed"
+        for receipt in map(orjson.loads, lines):
+            if receipt["kind"] == kind:
+                found[receipt["path"]] = receipt
+    return list(found.values())
+
+
 def files_with(root: Path, word: bytes) -> list[str]:
     """Files below with the word in any byte of theirs, of what they hold compressed too; or in their name."""
     found: list[str] = []
@@ -79,3 +112,28 @@ def _opened(content: bytes) -> bytes:
             opened += member.decompress(content)
             content = member.unused_data
     return opened
+
+
+def failures_of(
+    machine: type[RuleBasedStateMachine], *, examples: int, steps: int, long: bool, workdir: Path
+) -> tuple[str, ...]:
+    """What did not hold in so many random orders of a machine's rules; at most one, with its steps.
+
+    Long: other orders each time, and what fails is made as short as it can be.
+    """
+    chosen = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        derandomize=not long,
+        database=None,
+        phases=[Phase.generate, Phase.shrink] if long else [Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    with mock.patch.object(tempfile, "tempdir", str(workdir)):
+        try:
+            run_state_machine_as_test(machine, settings=chosen)
+        except Exception as error:  # noqa: BLE001  # whatever breaks is a finding
+            notes = "; ".join(getattr(error, "__notes__", ()))
+            return (f"{type(error).__name__}: {error} {notes}",)
+    return ()

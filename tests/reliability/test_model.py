@@ -46,6 +46,25 @@ def test_a_full_run_marks_as_gone_what_a_vanished_room_had_in_lists_read_by_room
     machine.sync(full=True)
 
 
+def test_nobody_who_is_forgotten_comes_back_with_a_room_that_is_read_for_another_reason(
+    machine: ArchiveMachine,
+) -> None:
+    machine.run()
+    machine.a_person_is_forgotten("person_one")
+    machine.lab.add_rows("events", "room_2", 5)
+    machine.sync(full=False)
+    machine.sync(full=True)
+    machine.nobody_who_is_forgotten_is_in_any_byte()
+    assert machine.gone == {"person_one"}
+
+
+def test_the_rows_that_are_to_be_forgotten_are_there_before(machine: ArchiveMachine) -> None:
+    machine.run()
+    machine.gone = {"person_one"}
+    with pytest.raises(AssertionError, match="person_one is in"):
+        machine.nobody_who_is_forgotten_is_in_any_byte()
+
+
 @pytest.mark.timeout(400)
 def test_the_archive_agrees_with_a_dictionary_in_whatever_order_things_happen(tmp_path: Path) -> None:
     figures = measure(workdir=tmp_path)
@@ -56,6 +75,9 @@ def test_the_archive_agrees_with_a_dictionary_in_whatever_order_things_happen(tm
     assert int(counts["syncs while the server failed"]) >= 10
     assert int(counts["shards damaged"]) >= 5
     assert int(counts["repairs"]) >= 2
+    assert int(counts["checks by verify"]) >= 10
+    assert int(counts["people forgotten"]) >= 10
+    assert int(counts["removals of people that were killed"]) >= 10
 
 
 @pytest.mark.long

@@ -54,7 +54,7 @@ def _parsed(text: str) -> tuple[str, float | None]:
     if fault is None:
         near = difflib.get_close_matches(name, FAULTS, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"the lab has no fault {name!r}{hint} `hsmirror lab --list-faults` shows all")
+        raise UsageError(f"the lab has no fault {name!r}{hint}: `hsmirror lab --list-faults` shows all")
     if not has_rate:
         return name, None
     if fault.rate is None:
