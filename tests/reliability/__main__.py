@@ -19,7 +19,7 @@ from pathlib import Path
 from hsmirror import __version__
 from reliability.figures import Figures
 
-MEASUREMENTS = ("chaos", "kill_points", "power_loss", "nights", "model", "mutants")
+MEASUREMENTS = ("chaos", "kill_points", "power_loss", "nights", "model", "model_files", "mutants")
 REPORT = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 _HEAD = """# Reliability

@@ -45,7 +45,7 @@ from hsmirror.model import Secret
 from hsmirror.settings import ExperimentSettings
 from reliability.figures import Figures
 from reliability.model_steps import Killed, damage, failures_of, files_with, killed_at, receipts_of
-from reliability.skipping_time import SkippingClock, _SkippingLoop
+from reliability.skipping_time import SkippingClock, SkippingLoop
 
 Result = TypeVar("Result")
 
@@ -81,7 +81,7 @@ class FilesMachine(RuleBasedStateMachine):
         self.archive = self.folder / "archive"
         skipping = SkippingClock()
         self.clock = EpochAhead(skipping)
-        self.runner = asyncio.Runner(loop_factory=lambda: _SkippingLoop(skipping))
+        self.runner = asyncio.Runner(loop_factory=lambda: SkippingLoop(skipping))
         self.stack = AsyncExitStack()
         self.plan: list[str] = []
         """What the storage does with the next requests; with all others, what `otherwise` says."""
@@ -313,7 +313,7 @@ class FilesMachine(RuleBasedStateMachine):
 
 async def _watching(work: Coroutine[Any, Any, Result]) -> Result:
     loop = asyncio.get_running_loop()
-    assert isinstance(loop, _SkippingLoop)
+    assert isinstance(loop, SkippingLoop)
     loop.watch_threads()
     return await work
 

@@ -67,7 +67,7 @@ class _SkippingSelector(selectors.DefaultSelector):
         return ready
 
 
-class _SkippingLoop(asyncio.SelectorEventLoop):
+class SkippingLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: SkippingClock) -> None:
         self._selector_that_skips = _SkippingSelector(clock)
         self._skipping_clock = clock
@@ -98,9 +98,9 @@ def run_skipping(main: Callable[[SkippingClock], Awaitable[Result]]) -> Result:
 
     async def run() -> Result:
         loop = asyncio.get_running_loop()
-        assert isinstance(loop, _SkippingLoop)
+        assert isinstance(loop, SkippingLoop)
         loop.watch_threads()
         return await main(clock)
 
-    with asyncio.Runner(loop_factory=lambda: _SkippingLoop(clock)) as runner:
+    with asyncio.Runner(loop_factory=lambda: SkippingLoop(clock)) as runner:
         return runner.run(run())
