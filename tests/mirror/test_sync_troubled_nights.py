@@ -1,0 +1,144 @@
+"""Nights on which the server is not itself: nothing is misfiled, nothing is called complete that is not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from oracle import EXPERIMENT, held_rows, ledger_rows, receipts, state_of_files
+from sync_runs import run_sync
+
+from hsmirror.lab.answers import AnswerOptions, EndpointOptions
+from hsmirror.lab.server import LabFaults
+
+SMALL = {"rooms": 4, "events_per_room": 20, "recordings_per_room": 1}
+MANY = {"rooms": 30, "events_per_room": 20, "recordings_per_room": 0, "rows_name_rooms": False}
+A_LOT = {"limits.requests_per_minute_per_endpoint": 10_000}
+
+
+def compared(archive: Path, lab: Any, data_type: str) -> dict[str, int]:
+    """Rows that are missing, held too often, and held of no room, whatever room they are filed under."""
+    held, true = held_rows(archive, EXPERIMENT, data_type), ledger_rows(lab.source, EXPERIMENT, data_type)
+    held_texts = Counter(row for _, row in held.elements())
+    true_texts = Counter(row for _, row in true.elements())
+    return {
+        "missing": (true_texts - held_texts).total(),
+        "too often": (held_texts - true_texts).total(),
+        "of no room": sum(room is None for room, _ in held.elements()),
+    }
+
+
+ALL_RIGHT = {"missing": 0, "too often": 0, "of no room": 0}
+
+
+@pytest.mark.parametrize("data_type", ["events", "components"])
+async def test_rows_of_a_room_that_cannot_be_read_are_not_filed_under_no_room(start_lab, tmp_path, data_type):
+    lab = await start_lab(**MANY)
+    bad = lab.source.room_ids(EXPERIMENT)[20]
+    is_bad = True
+
+    @web.middleware
+    async def broken(
+        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if is_bad and f"/data/{data_type}/room/{bad}" in request.path:
+            return web.json_response({"error": "broken"}, status=500)
+        return await handler(request)
+
+    troubled = await start_lab(**MANY, faults=LabFaults(api=(broken,)))
+    options: dict[str, Any] = {"data_types": (data_type,), "overrides": A_LOT}
+    await run_sync(lab, tmp_path, **options)
+    troubled.source.add_rows(EXPERIMENT, bad, data_type, 3)
+    report = await run_sync(troubled, tmp_path, days_later=1, **options)
+    assert report.exit_status == 3
+    assert compared(tmp_path / "archive", troubled, data_type) == ALL_RIGHT | {"missing": 3}
+    is_bad = False
+    report = await run_sync(troubled, tmp_path, days_later=2, **options)
+    assert report.exit_status == 0
+    assert compared(tmp_path / "archive", troubled, data_type) == ALL_RIGHT
+
+
+async def test_while_rooms_are_not_listed_a_new_rooms_rows_are_not_filed_under_no_room(start_lab, tmp_path):
+    lab = await start_lab(**SMALL)
+    unlisted = await start_lab(**SMALL, endpoints=EndpointOptions(rooms=False, deployments=False))
+    options: dict[str, Any] = {"data_types": ("components", "recordings"), "overrides": A_LOT}
+    await run_sync(lab, tmp_path, **options)
+    for each in (lab, unlisted):
+        each.source.add_room(EXPERIMENT)
+    report = await run_sync(unlisted, tmp_path, days_later=1, **options)
+    assert report.exit_status == 3
+    assert compared(tmp_path / "archive", lab, "components")["of no room"] == 0
+    assert (await run_sync(lab, tmp_path, days_later=2, **options)).exit_status == 0
+    assert compared(tmp_path / "archive", lab, "components") == ALL_RIGHT
+
+
+async def test_rows_that_were_held_of_no_room_leave_that_place_when_a_room_has_them(start_lab, tmp_path):
+    """A server that lists no rooms at first: what names none is filed under none."""
+    unlisted = await start_lab(
+        **(SMALL | {"rows_name_rooms": False}), endpoints=EndpointOptions(rooms=False, deployments=False)
+    )
+    lab = await start_lab(**(SMALL | {"rows_name_rooms": False}))
+    options: dict[str, Any] = {"data_types": ("chat",), "overrides": A_LOT}
+    await run_sync(unlisted, tmp_path, **options)
+    assert compared(tmp_path / "archive", lab, "chat")["of no room"] > 0
+    for full in (True, False):
+        assert (await run_sync(lab, tmp_path, full=full, days_later=40, **options)).exit_status == 0
+        assert compared(tmp_path / "archive", lab, "chat") == ALL_RIGHT
+
+
+async def test_a_room_that_went_and_one_that_came_do_not_hide_each_other(start_lab, tmp_path):
+    lab = await start_lab(**SMALL)
+    await run_sync(lab, tmp_path)
+    lab.source.remove_room(EXPERIMENT, lab.source.room_ids(EXPERIMENT)[1])
+    new = lab.source.add_room(EXPERIMENT)
+    assert (await run_sync(lab, tmp_path, days_later=1)).exit_status == 0
+    for data_type in ("rooms", "events", "variables", "recordings", "components"):
+        assert not ledger_rows(lab.source, EXPERIMENT, data_type) - held_rows(
+            tmp_path / "archive", EXPERIMENT, data_type
+        )
+    assert receipts(tmp_path / "archive", kind="shard", data_type="events", room=new)
+
+
+async def test_a_newer_type_that_is_not_there_for_a_night_is_told_and_not_forgotten(start_lab, tmp_path):
+    lab = await start_lab(**SMALL)
+    older = await start_lab(**SMALL, endpoints=EndpointOptions(newer_types=False))
+    await run_sync(lab, tmp_path)
+    report = await run_sync(older, tmp_path, days_later=1)
+    assert report.exit_status == 3
+    assert {problem.data_type for problem in report.problems} >= {"participants", "eyetracking"}
+    lab.source.add_rows(EXPERIMENT, "room_abc123", "eyetracking", 2)
+    assert (await run_sync(lab, tmp_path, days_later=2)).exit_status == 0
+    assert compared(tmp_path / "archive", lab, "eyetracking") == ALL_RIGHT
+
+
+async def test_a_night_without_totals_does_not_end_the_probing(start_lab, tmp_path):
+    shape = SMALL | {"rows_name_rooms": False}
+    lab = await start_lab(**shape)
+    mute = await start_lab(**shape, answers=AnswerOptions(pagination="no-total"))
+    await run_sync(lab, tmp_path)
+    assert (await run_sync(mute, tmp_path, days_later=1)).exit_status == 0
+    lab.source.add_rows(EXPERIMENT, "room_abc123", "events", 3)
+    assert (await run_sync(lab, tmp_path, days_later=2)).exit_status == 0
+    assert compared(tmp_path / "archive", lab, "events") == ALL_RIGHT
+
+
+async def test_a_clock_that_was_ahead_once_does_not_put_off_what_is_due(start_lab, tmp_path):
+    lab = await start_lab(**SMALL)
+    await run_sync(lab, tmp_path, days_later=3650)
+    lab.source.edit_rows(EXPERIMENT, "room_abc123", "events", 1)
+    assert (await run_sync(lab, tmp_path, days_later=32)).exit_status == 0
+    assert not ledger_rows(lab.source, EXPERIMENT, "events") - held_rows(
+        tmp_path / "archive", EXPERIMENT, "events"
+    )
+
+
+async def test_an_unchanged_night_leaves_no_trace_when_all_has_come_to_be_settled(start_lab, tmp_path):
+    lab = await start_lab(**SMALL)
+    await run_sync(lab, tmp_path)
+    before = state_of_files(tmp_path / "archive")
+    assert (await run_sync(lab, tmp_path, days_later=3)).exit_status == 0
+    assert state_of_files(tmp_path / "archive") == before
