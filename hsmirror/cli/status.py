@@ -23,7 +23,7 @@ from hsmirror.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from hsmirror.archive.checks import Coverage
-    from hsmirror.archive.status import HeldExperiment, StatusReport
+    from hsmirror.archive.status import HeldExperiment, HeldType, StatusReport
 
 _MOST_FILES = 10
 _MOST_PROBLEMS = 5
@@ -172,7 +172,7 @@ def _show_experiment(experiment: HeldExperiment, output: Output, now: float) -> 
             number(kind.rooms),
             size(kind.size_bytes),
             age(kind.read_at, now) if kind.read_at else "",
-            printable(kind.why),
+            _remark(kind),
         )
         for kind in experiment.types
     ]
@@ -186,6 +186,11 @@ def _show_experiment(experiment: HeldExperiment, output: Output, now: float) -> 
         output.result(Text(f"    {printable(each)}", overflow="fold"))
     if len(experiment.failed) > _MOST_FILES:
         output.result(f"    {number(len(experiment.failed) - _MOST_FILES)} more: --json has them all")
+
+
+def _remark(kind: HeldType) -> str:
+    gone = f"{number(kind.gone_rows)} no longer upstream" if kind.gone_rows else ""
+    return "; ".join(filter(None, (gone, printable(kind.why))))
 
 
 def _missing_files(experiment: HeldExperiment) -> str:

@@ -73,6 +73,12 @@ def test_what_is_missing_is_said_with_why(hsmirror: Command) -> None:
     assert "rec_2: active" in text
 
 
+def test_rows_that_are_no_longer_upstream_are_counted(hsmirror: Command) -> None:
+    events = HeldType("events", rows=1234, rooms=6, gone_rows=120)
+    text = status_of(hsmirror, experiments=(HeldExperiment("exp_1", types=(events,)),))
+    assert "120 no longer upstream" in text
+
+
 def test_many_failed_files_are_counted(hsmirror: Command) -> None:
     experiment = HeldExperiment("exp_1", failed=tuple(f"rec_{n}: 404" for n in range(30)))
 
