@@ -15,6 +15,7 @@ from hsmirror.lab.faults.fault import Fault, Outcome, Strikes
 from hsmirror.lab.faults.hooks import SURROUNDINGS, LabFaults
 from hsmirror.lab.faults.members import members_of
 from hsmirror.lab.faults.wire import before, data_type_of, editing, is_paged
+from hsmirror.lab.limits import LimitOptions
 from hsmirror.model import Scope
 from hsmirror.serve.endpoints import DATA_ENDPOINTS
 from hsmirror.serve.parameters import data_query
@@ -225,7 +226,6 @@ def _moment(row: bytes) -> bytes:
 
 def _limits_tighter(strikes: Strikes) -> LabFaults:
     del strikes
-    from hsmirror.lab.limits import LimitOptions  # noqa: PLC0415
 
     def adjust(options: LabOptions) -> LabOptions:
         return replace(options, limits=LimitOptions(200, 12))
