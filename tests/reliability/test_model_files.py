@@ -16,7 +16,7 @@ def test_files_agree_with_a_dictionary_in_whatever_order_things_happen(tmp_path:
     assert figures.failures == ()
     assert list(tmp_path.iterdir()) == []
     counts = dict(figures.counts)
-    # Real sockets and threads take part, so that what can follow on what, and how often, is not the same each time.
+    # Real sockets and threads take part: what can follow on what, and how often, is not the same each time.
     tried = {what: count for what, count in counts.items() if isinstance(count, int)}
     assert tried["syncs"] >= 5
     assert tried["syncs that were killed"] >= 5
