@@ -323,13 +323,13 @@ class TypeMirror:
             return
         self._way = Way.ROOMS
         self._states = self._states or await self._rooms.states(self._type)
-        await self._read_rooms(await self._unsettled(rooms), may_be_absent=not is_listed)
+        await self._read_rooms(self._unsettled(rooms), may_be_absent=not is_listed)
         await self._read_rooms(self._vanished(rooms))
         self._doubt_rooms()
         if is_listed and self._outcome.is_complete:
             await self._read_beyond(rooms)
 
-    async def _unsettled(self, rooms: Sequence[str]) -> list[str]:
+    def _unsettled(self, rooms: Sequence[str]) -> list[str]:
         if self._held is None or self._policy.is_full or not self._wanted.is_whole:
             return list(rooms)
         held = HeldList(Way.ROOMS, self._held.rooms, rooms_read_at=self._held.rooms_read_at)

@@ -94,5 +94,4 @@ class HeldLists:
             is_proven=first is not None and WHOLE in first.complete_for,
             is_intact=all(self.is_intact(shard) for shard in parts)
             and sidecar_path(shards[0].experiment, shards[0].data_type, shards[0].room) not in self.damaged,
-            size_bytes=sum(shard.size_bytes for shard in parts),
         )

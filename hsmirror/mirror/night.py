@@ -57,7 +57,6 @@ class HeldRoom:
     """All of it was held, and proven to be."""
     is_intact: bool = True
     """Its files are where they belong, with the right size, and nothing speaks for reading it again."""
-    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
