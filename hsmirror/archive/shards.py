@@ -180,8 +180,8 @@ class _OpenPart:
         self._modes = modes
         self._rows = 0
         self._size_bytes = 0
-        self._hash = hashlib.sha256()
         self._content_hash = hashlib.sha256()
+        self._hash = self._content_hash if compress is bytes else hashlib.sha256()
         self.content_bytes = 0
 
     def write(self, piece: bytes) -> None:
@@ -189,8 +189,9 @@ class _OpenPart:
         durable.append(self._path, written, self._modes)
         self._rows += piece.count(b"\n")
         self._size_bytes += len(written)
-        self._hash.update(written)
         self._content_hash.update(piece)
+        if self._hash is not self._content_hash:
+            self._hash.update(written)
         self.content_bytes += len(piece)
 
     def close(self) -> StagedPart | None:

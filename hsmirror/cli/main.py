@@ -34,6 +34,10 @@ First steps:
   hsmirror demo                            see what it does: no key, no network
   hsmirror sync EXPERIMENT --archive DIR   with HYPERSTUDY_API_KEY set
 """
+_SWITCH_SECONDS = 0.0005
+"""How long a thread that writes waits for the one that parses: a tenth of Python's default, since the first has
+a dozen short calls to make for each of the other's long ones."""
+
 _GLOBAL = Group("Global options", sort_key=99)
 
 
@@ -45,6 +49,7 @@ def main(argv: Sequence[str] | None = None, *, program: Program | None = None) -
     """
     tokens = list(sys.argv[1:] if argv is None else argv)
     call = _Call(tokens, program or WholeProgram())
+    sys.setswitchinterval(_SWITCH_SECONDS)
     with signals.interruptions():
         try:
             with _logs(call):

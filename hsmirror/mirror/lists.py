@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import quote
@@ -168,6 +169,7 @@ class _Pass:
         # Most lists are one page, and a page learns its size alone: no task group until there are more.
         while self._cursor.rows == 0 and (asks := self._cursor.asks(1)):
             await self._fetch(asks[0])
+            await self._deliver()
         if not self._cursor.is_done:
             endpoint = page_request(self._key, Ask(0, 1)).endpoint
             with self._fetcher.reserved(endpoint, self._cursor.least_pages_left()) as self._reservation:
@@ -182,21 +184,22 @@ class _Pass:
                 window = min(concurrent_pages, max(2, _PAGES_IN_MEMORY_BYTES // self._largest_page_bytes))
                 free = window - self._asked - len(self._early)
                 # A page that comes before all that wait is asked for even if they fill the window.
-                least = 1 if not self._asked else 0
+                least = 0 if self._asked or self._is_delivering else 1
                 for ask in self._cursor.asks(max(least, free)):
                     self._asked += 1
-                    tasks.start_soon(fetch, ask)
+                    tasks.start_soon(fetch_and_deliver, ask)
 
-            async def fetch(ask: Ask) -> None:
+            async def fetch_and_deliver(ask: Ask) -> None:
                 try:
-                    await self._fetch(ask)
+                    try:
+                        await self._fetch(ask)
+                    finally:
+                        self._asked -= 1
+                    await self._deliver(ask_on)
+                    ask_on()
                 except Exception as error:  # noqa: BLE001  # the sink's errors are the caller's, as they are
                     self._failure = self._failure or error
                     tasks.cancel_scope.cancel()
-                    return
-                finally:
-                    self._asked -= 1
-                ask_on()
 
             ask_on()
         if self._failure is not None:
@@ -225,7 +228,6 @@ class _Pass:
             kept = self._cursor.received(ask, page)
             if kept.rows:
                 self._early[ask.offset] = kept
-            await self._deliver()
         if self._cursor.learnt_limit is not None:
             self._sizes.lower(data_type.name, self._cursor.learnt_limit)
 
@@ -234,14 +236,18 @@ class _Pass:
         self._warnings.update(dict.fromkeys(page.warnings))
         self._metadata = page.metadata
 
-    async def _deliver(self) -> None:
-        """Hand on what is next in the list's order; one at a time, whoever comes first does it for all."""
+    async def _deliver(self, ask_on: Callable[[], None] = lambda: None) -> None:
+        """Hand on what is next in the list's order; one at a time, whoever comes first does it for all.
+
+        As pages leave, there is room to ask on: the wire is kept busy while the disk is.
+        """
         if self._is_delivering:
             return
         self._is_delivering = True
         try:
             while (page := self._early.pop(self._delivered, None)) is not None:
                 self._delivered += len(page.rows)
+                ask_on()
                 await self._sink.write(page)
         finally:
             self._is_delivering = False

@@ -10,6 +10,7 @@ does not move can be read page by page. That is how a wrong total is told from a
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +22,8 @@ MOST_PASSES = 3
 _FEW = 65_536
 _BUCKETS = 64
 _MASK = (1 << 64) - 1
+_HIGHEST_HASHES = [(number + 1) * ((1 << 64) // _BUCKETS) - (1 << 63) - 1 for number in range(_BUCKETS)]
+"""Of each bucket: hashes are spread evenly over the signed 64-bit integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,9 @@ class DistinctCounter:
 
     def _sort_in(self, hashes: Iterable[int]) -> None:
         assert self._buckets is not None
-        appends = [bucket.append for bucket in self._buckets]
-        for value in hashes:
-            appends[value & (_BUCKETS - 1)](value)
+        ordered = sorted(hashes)
+        start = 0
+        for bucket, highest in zip(self._buckets, _HIGHEST_HASHES, strict=True):
+            end = bisect_right(ordered, highest, start)
+            bucket.extend(ordered[start:end])
+            start = end

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import anyio.to_thread
 
-from hsmirror.api.addresses import SIGNATURE_MARKS, without_signatures
+from hsmirror.api.addresses import may_be_signed, without_signatures
 from hsmirror.api.envelope import Page, Row
 from hsmirror.archive.durable import Modes, make_folder
 from hsmirror.archive.forgotten import Forgotten
@@ -172,23 +173,19 @@ class ListWriter:
         if key.room is not None:
             yield key.room, page.rows
             return
-        distinct = set(page.rooms)
-        if len(distinct) == 1:
-            yield distinct.pop(), page.rows
-            return
+        # Rows of a room mostly follow one another: taken run by run, not row by row.
         grouped: dict[str | None, list[Row]] = {}
-        for room, row in zip(page.rooms, page.rows, strict=True):
-            group = grouped.get(room)
-            if group is None:
-                grouped[room] = [row]
-            else:
-                group.append(row)
+        start = 0
+        for room, run in groupby(page.rooms):
+            end = start + len(list(run))
+            grouped.setdefault(room, []).extend(page.rows[start:end])
+            start = end
         yield from grouped.items()
 
     def _lines(self, rows: Sequence[Row]) -> bytes:
         is_recordings = self._key.data_type.name == "recordings"
         lines = b"\n".join((*rows, b""))
-        if is_recordings or (b"http" in lines and any(mark in lines for mark in SIGNATURE_MARKS)):
+        if is_recordings or may_be_signed(lines):
             cut = [without_signatures(bytes(row), always=is_recordings) for row in rows]
             lines = b"\n".join((*cut, b""))
         return lines

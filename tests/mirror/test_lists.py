@@ -139,6 +139,25 @@ def test_a_slow_sink_holds_the_fetching_back() -> None:
     assert max(waiting) <= 2 * 4
 
 
+def test_the_wire_is_kept_busy_while_the_sink_is_at_work() -> None:
+    """Four answers at once take four seconds, the sink one second a page: neither waits for the other."""
+    wire = ListWire(ListServer(numbered(1000)))
+    ends: list[float] = []
+
+    async def main(clock: VirtualClock) -> None:
+        reader = ListReader(fetcher_for(wire, clock), PageSizes(10), concurrent_pages=4)
+        await reader.read(EVENTS, Gathered(seconds_a_page=1.0))
+        ends.append(clock.monotonic())
+
+    async def answer_slowly(ask: Ask) -> None:
+        await asyncio.sleep(3.0)
+
+    wire.before_answer = answer_slowly
+    run_in_virtual_time(main)
+    pages = -(-999 // 9)
+    assert ends[0] < 1.1 * pages + 10
+
+
 def test_the_metadata_of_the_last_page_and_all_warnings_are_handed_on() -> None:
     server = ListServer(numbered(25))
     reading, _ = read_list(ListWire(server))
