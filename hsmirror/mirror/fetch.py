@@ -133,6 +133,7 @@ class Gate:
         self._longest_wait = longest_wait_seconds
         self._admitted: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._is_about_to_admit = False
         self._closed_by: UpstreamError | None = None
         self._reservations: set[Reservation] = set()
         self._resume_at: float | None = None
@@ -165,7 +166,7 @@ class Gate:
         ticket = self._agenda.add(endpoint, urgency)
         admission = asyncio.get_running_loop().create_future()
         self._admitted[ticket] = admission
-        self._admit()
+        self._admit_soon()
         try:
             await admission
         except asyncio.CancelledError:
@@ -224,7 +225,7 @@ class Gate:
         """The request has been answered, or given up."""
         self.in_flight -= 1
         self._budget.answered(endpoint, self._clock.monotonic())
-        self._admit()
+        self._admit_soon()
 
     def close(self, error: UpstreamError) -> None:
         """Admit nothing any more: what waits, and what comes, fails with `error`."""
@@ -234,7 +235,14 @@ class Gate:
             if not admission.done():
                 admission.set_exception(error)
 
+    def _admit_soon(self) -> None:
+        """Once for all who come and go in one turn of the loop: it takes a lock that other processes share."""
+        if not self._is_about_to_admit:
+            self._is_about_to_admit = True
+            asyncio.get_running_loop().call_soon(self._admit)
+
     def _admit(self) -> None:
+        self._is_about_to_admit = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
