@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hsmirror.api.addresses import without_signatures
-from hsmirror.api.envelope import Page
+from hsmirror.api.envelope import Page, Pagination
 from hsmirror.errors import CorruptError
 
 SMALLEST_LIMIT = 10
 """Below this, a page that times out is not a matter of its size."""
 
 _EMPTY_PAGE_RECHECKS = 1
-_MOST_IDS_KEPT = 1_000_000
+_MOST_IDS_KEPT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,29 @@ class Claims:
     """Where two pages meet they do not show the same row: it moved meanwhile, or its order is not stable."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Furthest:
+    """The page furthest down the list, without its rows: `rows` of it were kept."""
+
+    offset: int
+    limit: int
+    rows: int
+    pagination: Pagination
+    was_cut: bool
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.rows
+
+    @property
+    def is_short(self) -> bool:
+        """Shorter than the page size that the server itself names, or has granted before."""
+        granted = self.pagination.limit
+        if granted is None:
+            return self.offset > 0 and self.rows < self.limit
+        return self.rows < granted
+
+
 class Cursor:
     """Asks for the pages of one list, several at once as soon as the total is known.
 
@@ -82,8 +105,7 @@ class Cursor:
         self._frontier = limit  # the first offset that nothing has been asked for at
         self._started = False
         self._end: int | None = None  # an empty page stood here
-        self._last: tuple[int, int, Page] | None = None  # offset, limit and claims of the furthest page
-        self._last_was_cut = False
+        self._last: _Furthest | None = None
         self._totals: list[int] = []
         self._seen: dict[int, int] = {}  # fingerprint of a page → its offset
         self._seen_ids: set[int] = set()
@@ -92,7 +114,7 @@ class Cursor:
         self._rechecks: dict[int, int] = {}
         self._total_moved = False
         self._has_shifted = False
-        self._meetings: dict[int, bytes] = {}  # what stands at an offset where two pages meet
+        self._meetings: dict[int, bytes] = {}  # what stands where two pages meet, until both have shown it
         self.rows = 0
 
     def __repr__(self) -> str:
@@ -174,9 +196,9 @@ class Cursor:
         self.rows += count
         kept = page.first(count)
         self._require_news(ask, kept)
-        if count and (self._last is None or ask.offset >= self._last[0]):
-            self._last = (ask.offset, ask.limit, kept)
-            self._last_was_cut = count < len(page.rows)
+        if count and (self._last is None or ask.offset >= self._last.offset):
+            was_cut = count < len(page.rows)
+            self._last = _Furthest(ask.offset, ask.limit, count, kept.pagination, was_cut)
         self._require_an_end()
         if not self._waiting and not self._outstanding and not self._may_run_ahead():
             self._go_on_or_end()
@@ -232,7 +254,10 @@ class Cursor:
         count = min(len(page.rows), ask.page_rows)
         for at in {0, count - 1}:
             row = without_signatures(bytes(page.rows[at]), always=True)
-            if self._meetings.setdefault(ask.from_offset + at, row) != row:
+            other = self._meetings.pop(ask.from_offset + at, None)
+            if other is None:
+                self._meetings[ask.from_offset + at] = row
+            elif other != row:
                 self._has_shifted = True
 
     def _may_run_ahead(self) -> bool:
@@ -244,10 +269,11 @@ class Cursor:
     def _lacks_rows_before_its_end(self) -> bool:
         if self._last is None:
             return self._end is not None
-        offset, _, page = self._last
-        if offset + len(page.rows) > self.rows:
+        if self._last.end > self.rows:
             return True  # a gap before what was received
-        return self._end is not None and (offset > self._end or page.pagination.has_more is True)
+        return self._end is not None and (
+            self._last.offset > self._end or self._last.pagination.has_more is True
+        )
 
     def _note_total(self, total: int | None) -> None:
         if total is None:
@@ -294,30 +320,20 @@ class Cursor:
         """All that was asked has come: is this the end, by its own evidence?"""
         if not self._paged or self._end is not None or self._last is None:
             return
-        offset, limit, last = self._last
-        reached = offset + len(last.rows)
+        last = self._last
+        reached = last.end
         total, claims = self.total, last.pagination
         # That there is no more is believed where the total says the same, or a page shorter than the size that
         # the server names; else one look past the end shows it. The same after a page whose rows were not all
         # kept: its claims are of the others, too.
-        is_short = claims.limit is not None and len(last.rows) < claims.limit
-        is_met = not self._last_was_cut and (reached == total if total is not None else is_short)
-        is_last = claims.has_more is False or (
-            claims.has_more is None and total is not None and self._is_short(offset, limit, last)
-        )
+        is_short = claims.limit is not None and last.rows < claims.limit
+        is_met = not last.was_cut and (reached == total if total is not None else is_short)
+        is_last = claims.has_more is False or (claims.has_more is None and total is not None and last.is_short)
         if is_met and is_last:
             return
         ask = self._next(reached)
         self._waiting.append(ask)
         self._frontier = reached + ask.limit
-
-    @staticmethod
-    def _is_short(offset: int, limit: int, last: Page) -> bool:
-        """Shorter than the page size that the server itself names, or has granted before."""
-        granted = last.pagination.limit
-        if granted is None:
-            return offset > 0 and len(last.rows) < limit
-        return len(last.rows) < granted
 
     def _is_repeat(self, ask: Ask, page: Page) -> bool:
         """Is this the end because offsets mean nothing here, and the whole list came again?
@@ -350,7 +366,7 @@ class Cursor:
         # Ids make a few rows telling enough; rows without one are compared whole.
         has_ids = self._rows_have_ids and None not in page.ids
         rows = (page.rows[0], page.rows[len(page.rows) // 2], page.rows[-1]) if has_ids else page.rows
-        fingerprint = hash((len(page.rows), *map(bytes, rows)))
+        fingerprint = hash((len(page.rows), *(hash(bytes(row)) for row in rows)))
         first = self._seen.setdefault(fingerprint, ask.from_offset)
         return None if first == ask.from_offset else first
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -483,3 +484,45 @@ def test_pages_meet_in_the_same_row_although_its_address_is_signed_anew_each_tim
         (ask,) = cursor.asks(1)
         cursor.received(ask, page(ask.from_offset, min(ask.page_rows, 4 - ask.from_offset)))
     assert (cursor.claims.rows, cursor.claims.has_shifted) == (4, False)
+
+
+# --- memory ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("has_ids", [True, False])
+def test_a_page_is_neither_copied_nor_kept(has_ids: bool) -> None:
+    """A page of 100 MB may not cost the same again to look at, nor stay when it has been handed on."""
+    cursor = Cursor(limit=1000, overlaps=True)
+    (ask,) = cursor.asks(1)
+    tracemalloc.start()
+    try:
+        rows = [f"{number:>1000}".encode() for number in range(1000)]
+        page_bytes, _ = tracemalloc.get_traced_memory()
+        ids = [str(number) if has_ids else None for number in range(1000)]
+        page = Page(rows, ids, [None] * 1000, Pagination(total=100_000), (), b"{}", 10**6)
+        tracemalloc.reset_peak()
+        before_bytes, _ = tracemalloc.get_traced_memory()
+        kept = cursor.received(ask, page)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+        del rows, page, kept
+        left_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes - before_bytes < page_bytes / 10
+    assert left_bytes < page_bytes / 5
+
+
+def test_where_pages_have_met_nothing_is_remembered() -> None:
+    """A list of ten million rows meets ten thousand times."""
+    kept_bytes = []
+    for pages in (100, 1000):
+        cursor = Cursor(limit=10, overlaps=True)
+        server = ListServer([f"{number:>900}" for number in range(9 * pages + 1)])
+        tracemalloc.start()
+        try:
+            while not cursor.is_done:
+                (ask,) = cursor.asks(1)
+                cursor.received(ask, server.page(Ask(ask.from_offset, ask.page_rows)))
+                server.requests.clear()
+            kept_bytes.append(tracemalloc.get_traced_memory()[0])
+        finally:
+            tracemalloc.stop()
+    assert kept_bytes[1] - kept_bytes[0] < 900 * 300
