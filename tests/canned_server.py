@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from hsmirror.api.addresses import SignedAddress, parse_address
 from hsmirror.api.storage import FileStream
@@ -86,10 +87,10 @@ def answer(status: str = "200 OK", body: bytes = b"{}", **headers: str | int) ->
 
 @asynccontextmanager
 async def talking_to(
-    base_url: str, clock: ManualClock | None = None, **options: str
+    base_url: str, clock: ManualClock | None = None, **options: Any
 ) -> AsyncIterator[Transport]:
     clock = clock or ManualClock(NOW)
-    async with Transport(base_url, Secret(KEY), clock=clock, **options) as transport:  # type: ignore[arg-type]  # texts only
+    async with Transport(base_url, Secret(KEY), clock=clock, **options) as transport:
         yield transport
 
 

@@ -20,6 +20,7 @@ from yarl import URL
 from hsmirror.api.addresses import SignedAddress, is_loopback_host, is_sendable
 from hsmirror.api.envelope import parse_error, printable
 from hsmirror.api.headers import retry_after_seconds
+from hsmirror.api.memory import AnswerMemory
 from hsmirror.api.storage import FileStream, StorageHosts
 from hsmirror.api.wire import (
     CONNECT_SECONDS,
@@ -74,6 +75,7 @@ class Transport:
         key: Secret,
         *,
         clock: Clock,
+        memory: AnswerMemory | None = None,
         organization_id: str = "",
         max_connections: int = 16,
         max_downloads: int = 4,
@@ -82,6 +84,7 @@ class Transport:
         self._origin = _origin(self._base_url)
         self.loopback_allowed = is_loopback_host(urlsplit(base_url).hostname or "")
         self._clock = clock
+        self._memory = memory or AnswerMemory()
         self._headers = {"X-API-Key": key.reveal(), "Accept": "application/json"}
         if organization_id:
             self._headers["X-Organization-Id"] = organization_id
@@ -98,7 +101,6 @@ class Transport:
             connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=20),
             headers={**self._headers, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT},
             cookie_jar=aiohttp.DummyCookieJar(),
-            read_bufsize=1 << 20,
         )
         self._storage = StorageHosts(
             self._clock, loopback_allowed=self.loopback_allowed, max_connections=self._max_downloads + 2
@@ -153,18 +155,19 @@ class Transport:
 
     async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
         chunks: list[bytes] = []
-        size = 0
         speed = Speed(self._clock)
-        while True:
-            with speed.waiting():
-                chunk = await response.content.readany()
-            if not chunk:
-                break
-            speed.received(len(chunk))
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > LARGEST_BODY_BYTES:
-                raise CorruptError(f"an answer is larger than {LARGEST_BODY_BYTES >> 20} MiB")
+        with self._memory.reading() as reading:
+            while True:
+                await reading.has_room()
+                with speed.waiting():
+                    chunk = await response.content.readany()
+                if not chunk:
+                    break
+                speed.received(len(chunk))
+                reading.received(len(chunk))
+                chunks.append(chunk)
+                if reading.received_bytes > LARGEST_BODY_BYTES:
+                    raise CorruptError(f"an answer is larger than {LARGEST_BODY_BYTES >> 20} MiB")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _answer(self, response: aiohttp.ClientResponse, body: bytes) -> Answer:

@@ -10,6 +10,7 @@ from random import Random
 
 import platformdirs
 
+from hsmirror.api.memory import AnswerMemory
 from hsmirror.api.transport import Transport
 from hsmirror.clock import Clock
 from hsmirror.mirror.budget_file import BudgetFile, UnsharedBudget
@@ -48,6 +49,7 @@ async def connected(
         settings.limits.share
     )
     budget = Budget(limits)
+    memory = AnswerMemory()
     async with AsyncExitStack() as stack:
         shared = _shared_budget(stack, settings, key, clock, state_folder)
         transport = await stack.enter_async_context(
@@ -55,6 +57,7 @@ async def connected(
                 settings.api.base_url,
                 key,
                 clock=clock,
+                memory=memory,
                 organization_id=settings.api.organization_id,
                 max_connections=settings.limits.max_concurrent_requests,
                 max_downloads=settings.limits.max_concurrent_downloads,
@@ -69,7 +72,12 @@ async def connected(
         )
         random = Random().random  # noqa: S311  # jitter, not secrets
         fetcher = Fetcher(wire or transport, gate, budget, clock, random)
-        reader = ListReader(fetcher, PageSizes(), concurrent_pages=settings.limits.max_concurrent_requests)
+        reader = ListReader(
+            fetcher,
+            PageSizes(),
+            concurrent_pages=settings.limits.max_concurrent_requests,
+            memory=memory,
+        )
         is_shared = isinstance(shared, BudgetFile)
         yield Connection(transport, fetcher, reader, limits, clock, random, is_shared)
 

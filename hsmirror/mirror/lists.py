@@ -10,6 +10,7 @@ from urllib.parse import quote
 import anyio
 
 from hsmirror.api.envelope import Page, parse_page
+from hsmirror.api.memory import AnswerMemory
 from hsmirror.api.paging import Ask, Claims, Cursor
 from hsmirror.errors import InvalidParameterError, TimedOutError
 from hsmirror.mirror.fetch import Fetcher, Request, Reservation
@@ -110,8 +111,16 @@ def path_segment(text: str) -> str:
 class ListReader:
     """Reads lists page by page through a fetcher."""
 
-    def __init__(self, fetcher: Fetcher, sizes: PageSizes, *, concurrent_pages: int) -> None:
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        sizes: PageSizes,
+        *,
+        concurrent_pages: int,
+        memory: AnswerMemory | None = None,
+    ) -> None:
         self._fetcher = fetcher
+        self._memory = memory or AnswerMemory()
         self._sizes = sizes
         self._concurrent_pages = concurrent_pages
 
@@ -130,8 +139,11 @@ class ListReader:
         Raises:
             UpstreamError: as the fetcher's; the sink has then received a part of the list.
         """
-        one_pass = _Pass(key, self._fetcher, self._sizes, sink, urgency)
-        return await one_pass.run(self._concurrent_pages)
+        one_pass = _Pass(key, self._fetcher, self._sizes, sink, urgency, self._memory)
+        try:
+            return await one_pass.run(self._concurrent_pages)
+        finally:
+            one_pass.forget_pages()
 
 
 class _Pass:
@@ -142,12 +154,14 @@ class _Pass:
         sizes: PageSizes,
         sink: PageSink,
         urgency: Urgency | None,
+        memory: AnswerMemory,
     ) -> None:
         self._key = key
         self._fetcher = fetcher
         self._sizes = sizes
         self._sink = sink
         self._urgency = urgency
+        self._memory = memory
         data_type = key.data_type
         self._cursor = Cursor(
             limit=sizes.limit(data_type.name),
@@ -228,6 +242,7 @@ class _Pass:
             kept = self._cursor.received(ask, page)
             if kept.rows:
                 self._early[ask.offset] = kept
+                self._memory.hold(kept.size_bytes)
         if self._cursor.learnt_limit is not None:
             self._sizes.lower(data_type.name, self._cursor.learnt_limit)
 
@@ -248,11 +263,22 @@ class _Pass:
             while (page := self._early.pop(self._delivered, None)) is not None:
                 self._delivered += len(page.rows)
                 ask_on()
-                await self._sink.write(page)
+                await self._hand_on(page)
         finally:
             self._is_delivering = False
 
     async def _deliver_the_rest(self) -> None:
         """Pages behind a hole that stayed empty: their rows are real, and the proof knows of the hole."""
         for offset in sorted(self._early):
-            await self._sink.write(self._early.pop(offset))
+            await self._hand_on(self._early.pop(offset))
+
+    async def _hand_on(self, page: Page) -> None:
+        try:
+            await self._sink.write(page)
+        finally:
+            self._memory.release(page.size_bytes)
+
+    def forget_pages(self) -> None:
+        """What a pass that was broken off has not handed on."""
+        self._memory.release(sum(page.size_bytes for page in self._early.values()))
+        self._early.clear()

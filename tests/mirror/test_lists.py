@@ -14,6 +14,7 @@ from virtual_time import FakeAnswer, VirtualClock, gate_and_budget, run_in_virtu
 
 from hsmirror.api.data_types import DATA_TYPES, SESSIONS
 from hsmirror.api.envelope import Page
+from hsmirror.api.memory import AnswerMemory
 from hsmirror.api.paging import Ask
 from hsmirror.errors import (
     CorruptError,
@@ -92,11 +93,17 @@ def read_list(
     key: ListKey = EVENTS,
     sizes: PageSizes | None = None,
     concurrent_pages: int = 8,
+    memory: AnswerMemory | None = None,
 ) -> tuple[Reading, Gathered]:
     sink = sink or Gathered()
 
     async def main(clock: VirtualClock) -> Reading:
-        reader = ListReader(fetcher_for(wire, clock), sizes or PageSizes(10), concurrent_pages=concurrent_pages)
+        reader = ListReader(
+            fetcher_for(wire, clock),
+            sizes or PageSizes(10),
+            concurrent_pages=concurrent_pages,
+            memory=memory,
+        )
         return await reader.read(key, sink)
 
     return run_in_virtual_time(main), sink
@@ -222,6 +229,35 @@ def test_fault_40_a_sink_that_fails_fails_the_reading_with_its_own_error(concurr
     with pytest.raises(StorageError) as caught:
         read_list(ListWire(ListServer(numbered(100))), Gathered(failure), concurrent_pages=concurrent_pages)
     assert caught.value is failure
+
+
+@pytest.mark.parametrize("empty_at", [{}, {18: 1000}])
+def test_pages_count_as_in_memory_until_the_sink_has_them(empty_at: dict[int, int]) -> None:
+    memory = AnswerMemory()
+    held: list[int] = []
+    wire = ListWire(ListServer(numbered(100), empty_at=empty_at))
+
+    class Glancing(Gathered):
+        async def write(self, page: Page) -> None:
+            held.append(memory.held_bytes)
+            await super().write(page)
+
+    read_list(wire, Glancing(), memory=memory)
+    assert min(held) > 0
+    assert memory.held_bytes == 0
+
+
+@pytest.mark.parametrize("concurrent_pages", [1, 8])
+def test_a_reading_that_fails_leaves_nothing_in_memory(concurrent_pages: int) -> None:
+    memory = AnswerMemory()
+    with pytest.raises(StorageError):
+        read_list(
+            ListWire(ListServer(numbered(100))),
+            Gathered(StorageError("the disk is full")),
+            concurrent_pages=concurrent_pages,
+            memory=memory,
+        )
+    assert memory.held_bytes == 0
 
 
 def test_fault_08_rows_behind_a_page_that_stays_empty_are_handed_on_and_the_claims_tell() -> None:

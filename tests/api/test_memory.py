@@ -1,0 +1,88 @@
+"""One bound for all answers in memory: reading is held back, and still every answer comes to its end."""
+
+from __future__ import annotations
+
+import asyncio
+
+from canned_server import answer, serving, talking_to
+
+from hsmirror.api.memory import AnswerMemory
+
+
+async def read(memory: AnswerMemory, size_bytes: int, *, piece_bytes: int = 10) -> None:
+    """An answer that is there as soon as it may be read."""
+    with memory.reading() as reading:
+        for _ in range(0, size_bytes, piece_bytes):
+            await reading.has_room()
+            reading.received(piece_bytes)
+            await asyncio.sleep(0)
+
+
+async def test_below_the_limit_answers_are_read_side_by_side() -> None:
+    memory = AnswerMemory(1000)
+    reads = [asyncio.create_task(read(memory, 100)) for _ in range(5)]
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert memory.held_bytes >= 5 * 20
+    await asyncio.gather(*reads)
+    assert memory.held_bytes == 0
+
+
+async def test_beyond_the_limit_the_oldest_answer_alone_is_read_on() -> None:
+    memory = AnswerMemory(100)
+    memory.hold(100)
+    done: list[str] = []
+
+    async def read_as(name: str) -> None:
+        await read(memory, 30)
+        done.append(name)
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+        for name in ("first", "second", "third"):
+            tasks.create_task(read_as(name))
+    assert done == ["first", "second", "third"]
+
+
+async def test_reading_goes_on_as_soon_as_others_leave_room() -> None:
+    memory = AnswerMemory(100)
+    memory.hold(100)
+    with memory.reading():  # the oldest, of which nothing comes
+        later = asyncio.create_task(read(memory, 50))
+        await asyncio.sleep(0.01)
+        assert not later.done()
+        memory.release(50)
+        async with asyncio.timeout(5):
+            await later
+
+
+async def test_an_answer_that_is_broken_off_leaves_its_room_to_others() -> None:
+    memory = AnswerMemory(100)
+    broken = asyncio.create_task(read(memory, 10**9))
+    waiting = asyncio.create_task(read(memory, 500))
+    while memory.held_bytes < 1000:
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    broken.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait([broken, waiting])
+    assert memory.held_bytes == 0
+
+
+async def test_many_large_answers_come_whole_through_little_memory() -> None:
+    memory = AnswerMemory(64 << 10)
+    most_held: list[int] = []
+    body = b"x" * (1 << 20)
+    async with (
+        serving(answer(body=body)) as server,
+        talking_to(f"{server.url}/api/v3", memory=memory) as transport,
+    ):
+
+        async def get() -> None:
+            answered = await transport.get("data", {}, timeout_seconds=30)
+            most_held.append(memory.held_bytes)
+            assert answered.body == body
+
+        await asyncio.gather(*(get() for _ in range(8)))
+    # The one that is the oldest comes whole; the others stop where the limit is, a piece of the wire later.
+    assert max(most_held) <= len(body) + 8 * (256 << 10)
+    assert memory.held_bytes == 0
