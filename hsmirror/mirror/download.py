@@ -6,17 +6,17 @@ whose address expires first going first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from itertools import count
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
 
 from hsmirror.api.addresses import SignedAddress
-from hsmirror.api.storage import FileStream
-from hsmirror.api.transport import Transport
+from hsmirror.api.headers import OfferedHashes
 from hsmirror.archive.receipts import FileReceipt, PendingReceipt
 from hsmirror.errors import (
     AddressExpiredError,
@@ -41,6 +41,29 @@ PIECE_BYTES = 1 << 20
 
 _FRUITLESS_TRIES = 5
 """Addresses that expired without a byte gained before a file is given up."""
+
+
+class FileAnswer(Protocol):
+    """What the downloader reads of an answer; `api.storage.FileStream` says what the fields are."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def total_bytes(self) -> int | None: ...
+    @property
+    def etag(self) -> str | None: ...
+    @property
+    def hashes(self) -> OfferedHashes: ...
+
+    def pieces(self, size_bytes: int) -> AsyncGenerator[bytes, None]: ...
+
+
+class Storage(Protocol):
+    """What gives recordings' bytes: `api.transport.Transport`, or a stand-in under a virtual clock."""
+
+    def open_file(
+        self, address: SignedAddress, *, start: int = 0, if_match: str | None = None
+    ) -> AbstractAsyncContextManager[FileAnswer]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +112,7 @@ class Downloader:
     def __init__(
         self,
         context: Context,
-        transport: Transport,
+        storage: Storage,
         addresses: FreshAddresses,
         *,
         workers: int,
@@ -97,7 +120,7 @@ class Downloader:
         random: Callable[[], float],
     ) -> None:
         self._context = context
-        self._transport = transport
+        self._storage = storage
         self._addresses = addresses
         self._workers = workers
         self._rate = rate
@@ -275,7 +298,7 @@ class Downloader:
         await anyio.to_thread.run_sync(partial.open, recording.source)
         resumed_from = partial.size_bytes
         etag = partial.note.etag if partial.note else None
-        async with self._transport.open_file(address, start=resumed_from, if_match=etag) as stream:
+        async with self._storage.open_file(address, start=resumed_from, if_match=etag) as stream:
             total = await self._begin(partial, recording, stream)
             self._bytes_done += partial.size_bytes
             started, received = self._context.clock.monotonic(), 0
@@ -304,7 +327,7 @@ class Downloader:
             return address
         return recording.address
 
-    async def _begin(self, partial: PartialFile, recording: Recording, stream: FileStream) -> int | None:
+    async def _begin(self, partial: PartialFile, recording: Recording, stream: FileAnswer) -> int | None:
         """Make what is there fit the answer; gives the size of the whole, where it is known.
 
         Raises:
@@ -336,7 +359,7 @@ class Downloader:
         await anyio.to_thread.run_sync(partial.expect, hashes)
         return total
 
-    async def _receive(self, partial: PartialFile, stream: FileStream) -> int:
+    async def _receive(self, partial: PartialFile, stream: FileAnswer) -> int:
         received = 0
         async with aclosing(stream.pieces(PIECE_BYTES)) as pieces:
             async for piece in pieces:

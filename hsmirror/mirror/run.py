@@ -37,7 +37,7 @@ from hsmirror.mirror.catalogue import all_experiments
 from hsmirror.mirror.commit import Committer
 from hsmirror.mirror.connection import Connection, connected
 from hsmirror.mirror.context import Absences, Context, Tally, key_mark
-from hsmirror.mirror.download import Downloader
+from hsmirror.mirror.download import Downloader, Storage
 from hsmirror.mirror.experiment import ExperimentMirror
 from hsmirror.mirror.fetch import Fetcher, Wire
 from hsmirror.mirror.held import HeldLists
@@ -76,6 +76,8 @@ class RunOptions:
     damaged: frozenset[str] = frozenset()
     wire: Wire | None = None
     """What answers instead of the API: a stand-in, where time is a virtual one. Files do not come by it."""
+    storage: Storage | None = None
+    """The same for the storage hosts that recording files come from."""
     on_report: Callable[[RunReport], None] | None = None
     """Hears the report of every run that got as far as the archive, whatever ended it."""
 
@@ -184,7 +186,7 @@ class _Run:
             loopback_allowed = connection.transport.loopback_allowed
             downloader = Downloader(
                 context,
-                connection.transport,
+                options.storage or connection.transport,
                 FreshAddresses(context, loopback_allowed=loopback_allowed),
                 workers=settings.limits.max_concurrent_downloads,
                 rate=RateLimit(settings.limits.max_download_bytes_per_second),
