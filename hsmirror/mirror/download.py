@@ -135,7 +135,6 @@ class Downloader:
         self._unknown_sizes = 0
         self._bytes_done = 0
         self._bytes_received = 0
-        self._bytes_per_second: float | None = None
         self._stopped_by: UpstreamError | None = None
         self._due: list[PendingReceipt] = []
 
@@ -167,6 +166,7 @@ class Downloader:
     # --- what is to be fetched -----------------------------------------------------------------------
     def add(self, recording: Recording) -> None:
         """Line up a recording's file, unless it is held."""
+        self._addresses.listed(recording)
         path = self._place(recording)
         if path is None:
             return
@@ -301,14 +301,12 @@ class Downloader:
         async with self._storage.open_file(address, start=resumed_from, if_match=etag) as stream:
             total = await self._begin(partial, recording, stream)
             self._bytes_done += partial.size_bytes
-            started, received = self._context.clock.monotonic(), 0
             try:
                 if stream.status in {200, 206}:
-                    received = await self._receive(partial, stream)
+                    await self._receive(partial, stream)
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(partial.keep)
-                self._measure(received, started)
                 self._bytes_done -= partial.size_bytes
                 if partial.size_bytes > job.best_bytes:
                     job.best_bytes = partial.size_bytes
@@ -317,10 +315,7 @@ class Downloader:
 
     async def _address(self, job: _Job) -> SignedAddress:
         recording = job.recording
-        now = self._context.clock.epoch()
-        if recording.address is None or needs_fresh_address(
-            job.life, now=now, size_bytes=recording.size_bytes, bytes_per_second=self._bytes_per_second
-        ):
+        if recording.address is None or needs_fresh_address(job.life, now=self._context.clock.epoch()):
             address = await self._addresses.fresh(recording)
             job.recording = replace(recording, address=address)
             job.life = AddressLife(self._context.clock.epoch(), address.expires_at)
@@ -359,27 +354,15 @@ class Downloader:
         await anyio.to_thread.run_sync(partial.expect, hashes)
         return total
 
-    async def _receive(self, partial: PartialFile, stream: FileAnswer) -> int:
-        received = 0
+    async def _receive(self, partial: PartialFile, stream: FileAnswer) -> None:
         async with aclosing(stream.pieces(PIECE_BYTES)) as pieces:
             async for piece in pieces:
                 await anyio.to_thread.run_sync(partial.append, piece)
-                received += len(piece)
                 self._bytes_done += len(piece)
                 self._bytes_received += len(piece)
                 pause = self._rate.delay_seconds(len(piece), self._context.clock.monotonic())
                 if pause > 0:
                     await anyio.sleep(pause)
-        return received
-
-    def _measure(self, received: int, started: float) -> None:
-        seconds = self._context.clock.monotonic() - started
-        if received < PIECE_BYTES or seconds <= 0:
-            return
-        speed = received / seconds
-        self._bytes_per_second = (
-            speed if self._bytes_per_second is None else (self._bytes_per_second + speed) / 2
-        )
 
     async def _seal(self, job: _Job, partial: PartialFile, total: int | None) -> None:
         recording = job.recording

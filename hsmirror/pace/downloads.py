@@ -20,26 +20,17 @@ class AddressLife:
     expires_at: float | None
 
 
-def needs_fresh_address(
-    life: AddressLife | None, *, now: float, size_bytes: int | None, bytes_per_second: float | None
-) -> bool:
-    """Would a download begun now outlive its address, where a fresh one would do better?
+def needs_fresh_address(life: AddressLife | None, *, now: float) -> bool:
+    """Is an address as good as expired? `life` is None where there is none yet.
 
-    `life` is None where there is no address yet. A fresh address is worth its request if this one is as good
-    as expired, or too short for the whole download and more than half used up. (An address that is new and
-    still too short is used all the same: an open stream may end, and what breaks off is resumed.)
+    One that lives is used, however long the download: an open stream may end after it has expired, and only
+    where the connection breaks after that does going on take another one.
     """
     if life is None:
         return True
     if life.expires_at is None:
         return False
-    remaining = life.expires_at - now
-    whole = life.expires_at - life.taken_at
-    if remaining <= min(_MARGIN_SECONDS, whole / 2):
-        return True
-    if not size_bytes or not bytes_per_second:
-        return False
-    return remaining < size_bytes / bytes_per_second and remaining < whole / 2
+    return life.expires_at - now <= min(_MARGIN_SECONDS, (life.expires_at - life.taken_at) / 2)
 
 
 class DownloadQueue(Generic[Job]):

@@ -11,8 +11,8 @@ from hsmirror.pace.downloads import AddressLife, DownloadQueue, needs_fresh_addr
 NOW = 10_000.0
 
 
-def needs(life: AddressLife | None, size_bytes: int | None = None, rate: float | None = None) -> bool:
-    return needs_fresh_address(life, now=NOW, size_bytes=size_bytes, bytes_per_second=rate)
+def needs(life: AddressLife | None) -> bool:
+    return needs_fresh_address(life, now=NOW)
 
 
 def test_without_an_address_a_fresh_one_is_needed() -> None:
@@ -20,7 +20,7 @@ def test_without_an_address_a_fresh_one_is_needed() -> None:
 
 
 def test_an_address_that_does_not_expire_is_good() -> None:
-    assert not needs(AddressLife(0.0, None), 10**12, 1.0)
+    assert not needs(AddressLife(0.0, None))
 
 
 @pytest.mark.parametrize(("expires_at", "expected"), [(NOW - 1, True), (NOW + 1, True), (NOW + 3, False)])
@@ -28,29 +28,14 @@ def test_fault_24_an_address_about_to_expire_is_as_good_as_expired(expires_at: f
     assert needs(AddressLife(NOW - 3600, expires_at)) is expected
 
 
-def test_an_address_too_short_for_its_download_and_more_than_half_used_is_renewed() -> None:
-    life = AddressLife(NOW - 3000, NOW + 600)
-    assert needs(life, size_bytes=1_000_000, rate=1000.0)
-    assert not needs(life, size_bytes=100_000, rate=1000.0)
-
-
-def test_a_new_address_that_no_download_could_end_under_is_used_all_the_same() -> None:
-    assert not needs(AddressLife(NOW, NOW + 60), size_bytes=10**9, rate=1000.0)
-
-
 def test_a_very_short_lived_address_is_used_while_it_is_new() -> None:
     """Its whole life is shorter than the margin: else every address would be refused, for ever."""
     assert not needs(AddressLife(NOW, NOW + 1.5))
 
 
-def test_where_size_or_speed_is_unknown_only_the_time_left_counts() -> None:
-    assert not needs(AddressLife(NOW - 3000, NOW + 600), size_bytes=None, rate=1000.0)
-    assert not needs(AddressLife(NOW - 3000, NOW + 600), size_bytes=10**9, rate=None)
-
-
-@given(whole=st.floats(0.1, 10**6), size=st.integers(0, 10**12), rate=st.floats(1, 10**9))
-def test_a_brand_new_address_is_always_used(whole: float, size: int, rate: float) -> None:
-    assert not needs(AddressLife(NOW, NOW + whole), size, rate)
+@given(whole=st.floats(0.1, 10**6))
+def test_a_brand_new_address_is_always_used(whole: float) -> None:
+    assert not needs(AddressLife(NOW, NOW + whole))
 
 
 @given(expiries=st.lists(st.none() | st.integers(0, 5)))
