@@ -17,7 +17,8 @@ from sync_runs import run_sync
 
 from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import ListReceipt, PendingReceipt, Receipts, ShardReceipt
+from hsmirror.archive.receipts import ListReceipt, PendingReceipt, ShardReceipt
+from hsmirror.archive.segments import Receipts
 from hsmirror.archive.shards import Form
 from hsmirror.archive.verify import verify
 from hsmirror.cli.main import main

@@ -111,10 +111,10 @@ def _require_real_folders(root: Path, folder: Path) -> None:
         folder = folder.parent
 
 
-def has_size(path: Path, size_bytes: int) -> bool:
+def has_size(path: Path | str, size_bytes: int) -> bool:
     """Is a file of that size there? A look that costs nothing; its hash is for `verify` to check."""
     try:
-        found = path.lstat()
+        found = os.lstat(path)
     except OSError:
         return False
     return stat.S_ISREG(found.st_mode) and found.st_size == size_bytes
@@ -222,14 +222,16 @@ def staged_beside(final: Path) -> Path:
     return final.with_name(f"{final.name}{_STAGED}")
 
 
-def write_whole(root: Path, final: Path, content: bytes, modes: Modes) -> None:
-    """A small file, replaced in one step: its old content or its new, after any crash."""
+def write_whole(root: Path, final: Path, content: bytes | Iterable[bytes], modes: Modes) -> None:
+    """A file, replaced in one step: its old content or its new, after any crash; a large one, in pieces."""
     make_folder(root, final.parent, modes)
     staged = staged_beside(final)
     with disk_errors(f"write {final}"):
         staged.unlink(missing_ok=True)
     try:
-        append(staged, content, modes, synced=True)
+        for piece in [content] if isinstance(content, bytes) else content:
+            append(staged, piece, modes)
+        sync_file(staged)
     except StorageError:
         with suppress(OSError):
             staged.unlink()

@@ -27,8 +27,8 @@ _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-.")
 _WINDOWS_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)")
 _OWN_PATH = re.compile(
     r"(?!(?i:receipts|archive\.json|SHA256SUMS)(?:/|\Z))"
-    r"[a-z0-9_%~=-][a-z0-9_.%~=-]{0,254}(?:/[a-z0-9_%~=-][a-z0-9_.%~=-]{0,254}){0,15}",
-    re.IGNORECASE | re.ASCII,
+    # Both cases spelt out: `re.IGNORECASE` makes it four times slower, and every receipt is held against it.
+    r"[A-Za-z0-9_%~=-][A-Za-z0-9_.%~=-]{0,254}(?:/[A-Za-z0-9_%~=-][A-Za-z0-9_.%~=-]{0,254}){0,15}"
 )
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
 
@@ -125,6 +125,7 @@ class Layout:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._root_text = str(root)
         self.marker = root / "archive.json"
         self.sums = root / "SHA256SUMS"
         self.receipts = root / "receipts"
@@ -146,6 +147,15 @@ class Layout:
         """
         return self.root.joinpath(*self._own_parts(path))
 
+    def location(self, path: str) -> str:
+        """The same as text, many times faster: for a look at every file.
+
+        Raises:
+            DamagedError: it is no path of an archive, so that it is not followed.
+        """
+        self._require_own(path)
+        return f"{self._root_text}/{path}"
+
     def leads_through_link(self, path: str) -> bool:
         """Does a symbolic link stand where a receipt's path has a folder, or in its own place?"""
         place = self.root
@@ -156,12 +166,15 @@ class Layout:
         return False
 
     def _own_parts(self, path: str) -> list[str]:
+        self._require_own(path)
+        return path.split("/")
+
+    def _require_own(self, path: str) -> None:
         if not is_own_path(path):
             raise DamagedError(
                 f"a receipt in {self.receipts} names {path[:200]!r}, which is no path of an archive; "
                 "it is not followed: remove that line"
             )
-        return path.split("/")
 
     def segment(self, run_id: str) -> Path:
         return self.receipts / f"{run_id}.jsonl"

@@ -9,17 +9,15 @@ from pathlib import Path
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import (
-    DocumentReceipt,
     FileLike,
-    FileReceipt,
     IntentReceipt,
     ListReceipt,
     Marker,
     PendingReceipt,
-    Receipts,
     ShardReceipt,
     read_marker,
 )
+from hsmirror.archive.segments import Receipts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +41,13 @@ class Archive:
 
     def files(self) -> Iterator[FileLike]:
         """The receipts of all that is on disk: shards, recording files, documents."""
-        for receipt in self.receipts:
-            if isinstance(receipt, ShardReceipt | FileReceipt | DocumentReceipt) and receipt.sha256:
+        for folder in self.receipts.folders:
+            yield from self.files_below(folder)
+
+    def files_below(self, folder: str) -> Iterator[FileLike]:
+        """Those of an experiment, named by its folder."""
+        for receipt in self.receipts.below(folder):
+            if isinstance(receipt, FileLike) and receipt.sha256:
                 yield receipt
 
     def shards(self) -> Iterator[ShardReceipt]:
@@ -64,7 +67,7 @@ class Archive:
         """By path, the hash that a run which is under way, or has died, was about to leave there."""
         return {
             receipt.path: receipt.sha256
-            for intent in self.receipts
+            for intent in self.receipts.of_no_experiment
             if isinstance(intent, IntentReceipt)
             for receipt in intent.receipts
         }

@@ -1,15 +1,13 @@
-"""Receipts: what is held, with its hash, and what each list was read for.
+"""What a receipt is: that something is held, with its hash, or what a list was read for.
 
-A receipt is one line of JSON in a segment, and a run writes one segment. The last line for a key counts.
-Readers start from here: a file without a receipt is nobody's, a receipt without its file is a bug. A line cut
-short by a crash can only be a segment's last, and is passed over.
+A receipt is one line of JSON in a segment; the last line for a key counts. Readers start from here: a file
+without a receipt is nobody's, a receipt without its file is a bug.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import lru_cache
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
@@ -18,40 +16,23 @@ from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout, is_own_path
 from hsmirror.errors import NotAnArchiveError, StorageError
 
-MOST_SEGMENTS = 50
-"""More than this are merged into one at the end of a run."""
 
-
+@lru_cache(maxsize=1024)  # most receipts of a run have the same time
 def instant(text: str) -> datetime:
     """An ISO time as a point in time; without a zone it is UTC. Texts of times do not sort as times do."""
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-# --- what a line has to be like to be a receipt: lines are read from disk, and may be damaged or planted -----
 _Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
-def _require_own_path(path: str) -> None:
-    if not is_own_path(path):
-        raise ValueError("not a path of an archive")
-
-
-def _require_times(*texts: str | None) -> None:
-    for text in texts:
-        if text:
-            instant(text)
-
-
-class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
+class Claim(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a shard is complete for: all rows at or after `start`, before `end`, of `participant`. None: all."""
 
     start: str | None = None
     end: str | None = None
     participant: str | None = None
-
-    def __post_init__(self) -> None:
-        _require_times(self.start, self.end)
 
     def covers(self, other: Claim) -> bool:
         """Is everything that `other` names in this one, too?"""
@@ -92,10 +73,6 @@ class ShardReceipt(
     def key(self) -> str:
         return self.path
 
-    def __post_init__(self) -> None:
-        _require_own_path(self.path)
-        _require_times(self.fetched_at)
-
 
 class FileReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="file"):
     """One recording file. `verified_by` names the provider's hash that it matched, if one was offered."""
@@ -114,10 +91,6 @@ class FileReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     def key(self) -> str:
         return self.path
 
-    def __post_init__(self) -> None:
-        _require_own_path(self.path)
-        _require_times(self.fetched_at)
-
 
 class DocumentReceipt(
     msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="document"
@@ -133,10 +106,6 @@ class DocumentReceipt(
     @property
     def key(self) -> str:
         return self.path
-
-    def __post_init__(self) -> None:
-        _require_own_path(self.path)
-        _require_times(self.fetched_at)
 
 
 class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="list"):
@@ -167,9 +136,6 @@ class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     def key(self) -> str:
         return f"list {self.data_type} of {self.experiment}"
 
-    def __post_init__(self) -> None:
-        _require_times(self.read_at, self.whole_at, *self.rooms_read_at.values(), self.searching_since)
-
 
 class PendingReceipt(
     msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="pending"
@@ -190,9 +156,6 @@ class PendingReceipt(
     @property
     def key(self) -> str:
         return f"pending {self.path}"
-
-    def __post_init__(self) -> None:
-        _require_own_path(self.path)
 
 
 class AbsenceReceipt(
@@ -227,12 +190,6 @@ class IntentReceipt(
     @property
     def key(self) -> str:
         return f"intent {self.receipts[-1].key}"
-
-    def __post_init__(self) -> None:
-        if not self.receipts:
-            raise ValueError("an intent of nothing")
-        for name in self.staged:
-            _require_own_path(name)
 
 
 class ForgottenReceipt(
@@ -270,126 +227,51 @@ Receipt: TypeAlias = (
 FileLike: TypeAlias = ShardReceipt | FileReceipt | DocumentReceipt
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Receipt).decode
 
 
-class Receipts:
-    """All that is held, by key, read from the segments; and this run's segment, appended to.
+def encode(receipt: Receipt) -> bytes:
+    """A receipt's line, with its line break."""
+    return _encode(receipt) + b"\n"
 
-    A segment is made by its first receipt, so that a run which changes nothing leaves none.
+
+def require_sane(receipt: Receipt) -> None:
+    """Lines are read from disk, and may be damaged or planted: paths lead nowhere else, times are times.
+
+    Raises:
+        ValueError: this is not one that the archive wrote.
     """
-
-    def __init__(self, layout: Layout, modes: durable.Modes, run_id: str) -> None:
-        self._layout = layout
-        self._modes = modes
-        self._segment = layout.segment(run_id)
-        self._by_key: dict[str, Receipt] = {}
-        self.unreadable_lines: list[str] = []
-        for segment in segments(layout):
-            self._load(segment)
-
-    def __repr__(self) -> str:
-        return f"<Receipts held={len(self._by_key)}>"
-
-    def __len__(self) -> int:
-        return len(self._by_key)
-
-    def __iter__(self) -> Iterator[Receipt]:
-        return iter(self._by_key.values())
-
-    def get(self, key: str) -> Receipt | None:
-        return self._by_key.get(key)
-
-    def shard(self, path: str) -> ShardReceipt | None:
-        """The receipt of the shard at `path`."""
-        receipt = self._by_key.get(path)
-        return receipt if isinstance(receipt, ShardReceipt) else None
-
-    def file(self, path: str) -> FileReceipt | None:
-        """The receipt of the recording file at `path`."""
-        receipt = self._by_key.get(path)
-        return receipt if isinstance(receipt, FileReceipt) else None
-
-    def document(self, path: str) -> DocumentReceipt | None:
-        receipt = self._by_key.get(path)
-        return receipt if isinstance(receipt, DocumentReceipt) else None
-
-    def append(self, receipts: Sequence[Receipt]) -> None:
-        """Write receipts to this run's segment and sync it; the files they speak of are in place already."""
-        if not receipts:
-            return
-        lines = b"".join(_encode(receipt) + b"\n" for receipt in receipts)
-        is_new = not self._segment.exists()
-        durable.make_folder(self._layout.root, self._segment.parent, self._modes)
-        durable.append(self._segment, lines, self._modes, synced=True)
-        if is_new:
-            durable.sync_folder(self._segment.parent)
-        for receipt in receipts:
-            self._keep(receipt)
-
-    def drop(self, key: str) -> None:
-        """Forget an intent that came to nothing: for this run, as for each later one that reads it."""
-        self._by_key.pop(key, None)
-
-    def merge(self) -> None:
-        """Write all receipts that count into one segment, where there are many, or a line cannot be read."""
-        if len(segments(self._layout)) > MOST_SEGMENTS or self.unreadable_lines:
-            self.rewrite(lambda receipt: receipt)
-
-    def rewrite(self, change: Callable[[Receipt], Receipt | None]) -> None:
-        """Write what `change` makes of each receipt that counts into one segment, and remove all others.
-
-        None: that receipt is to count no more. Left half-way, all older receipts may still count.
-        """
-        changed = [new for receipt in self if (new := change(receipt)) is not None]
-        self._by_key = {receipt.key: receipt for receipt in changed}
-        old = segments(self._layout)
-        if not old:
-            return
-        # Named after the newest, so that the segments of later runs still come after it.
-        merged = old[-1].with_name(f"{old[-1].stem}-merged.jsonl")
-        lines = b"".join(_encode(receipt) + b"\n" for receipt in self._by_key.values())
-        durable.write_whole(self._layout.root, merged, lines, self._modes)
-        with durable.disk_errors("remove merged receipts"):
-            for segment in old:
-                if segment != merged:
-                    segment.unlink()
-        durable.sync_folder(merged.parent)
-
-    def _load(self, segment: Path) -> None:
-        with durable.disk_errors(f"read {segment}"):
-            lines = segment.read_bytes().split(b"\n")
-        for number, line in enumerate(lines, 1):
-            if not line:
-                continue
-            try:
-                receipt = _decode(line)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-                # The last is a run's that died while writing it; zeros are what a power loss leaves of a write.
-                if number < len(lines) and b"\0" not in line:
-                    self.unreadable_lines.append(f"{segment.name}, line {number}")
-                continue
-            self._keep(receipt)
-
-    def _keep(self, receipt: Receipt) -> None:
-        self._by_key[receipt.key] = receipt
-        intent = self._by_key.get(f"intent {receipt.key}")
-        # The blocks of one write reach the disk in any order: the last receipt may be there without the others.
-        if isinstance(intent, IntentReceipt) and all(
-            self._by_key.get(each.key) == each for each in intent.receipts
-        ):
-            del self._by_key[intent.key]
+    match receipt:
+        case ShardReceipt():
+            _require_own_path(receipt.path)
+            _require_times(receipt.fetched_at)
+            for claim in receipt.complete_for:
+                _require_times(claim.start, claim.end)
+        case FileReceipt() | DocumentReceipt():
+            _require_own_path(receipt.path)
+            _require_times(receipt.fetched_at)
+        case PendingReceipt():
+            _require_own_path(receipt.path)
+        case ListReceipt():
+            _require_times(receipt.read_at, receipt.whole_at, receipt.searching_since)
+            _require_times(*receipt.rooms_read_at.values())
+        case IntentReceipt():
+            if not receipt.receipts:
+                raise ValueError("an intent of nothing")
+            for name in receipt.staged:
+                _require_own_path(name)
+            for each in receipt.receipts:
+                require_sane(each)
 
 
-def segments(layout: Layout) -> list[Path]:
-    """The segments of receipts, oldest first: their names begin with the time of their run."""
-    try:
-        found = sorted(path for path in layout.receipts.iterdir() if path.name.endswith(".jsonl"))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StorageError(f"cannot read {layout.receipts}: {error.strerror}") from error
-    return found
+def _require_own_path(path: str) -> None:
+    if not is_own_path(path):
+        raise ValueError("not a path of an archive")
+
+
+def _require_times(*texts: str | None) -> None:
+    for text in texts:
+        if text:
+            instant(text)
 
 
 class Marker(msgspec.Struct, frozen=True):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -12,7 +12,15 @@ from hsmirror.archive.checks import Coverage, coverage, read_checks
 from hsmirror.archive.forgotten import unfinished
 from hsmirror.archive.layout import document_path
 from hsmirror.archive.reader import Archive
-from hsmirror.archive.receipts import WHOLE, FileReceipt, ListReceipt, PendingReceipt, ShardReceipt, instant
+from hsmirror.archive.receipts import (
+    WHOLE,
+    FileLike,
+    FileReceipt,
+    ListReceipt,
+    PendingReceipt,
+    ShardReceipt,
+    instant,
+)
 from hsmirror.archive.runs import last_run, last_success_at
 
 
@@ -89,21 +97,16 @@ def status(root: Path) -> StatusReport:
         NotAnArchiveError, StorageError: it cannot be opened.
     """
     archive = Archive.open(root)
-    shards = _grouped(archive.shards())
-    lists = _grouped(archive.lists())
-    files = _grouped(receipt for receipt in archive.receipts if isinstance(receipt, FileReceipt))
-    pending = _grouped(archive.pending())
-    experiments = tuple(
-        _experiment(
-            archive,
-            each,
-            shards.get(each, []),
-            lists.get(each, []),
-            files.get(each, []),
-            pending.get(each, []),
-        )
-        for each in sorted(shards.keys() | lists.keys() | files.keys() | pending.keys())
-    )
+    found: dict[str, _Found] = {}
+    size_bytes = 0
+    for receipt in archive.receipts:
+        if isinstance(receipt, FileLike) and receipt.sha256:
+            size_bytes += receipt.size_bytes
+        if isinstance(receipt, ShardReceipt | ListReceipt | FileReceipt) or (
+            isinstance(receipt, PendingReceipt) and receipt.why
+        ):
+            found.setdefault(receipt.experiment, _Found()).add(receipt)
+    experiments = tuple(found[each].experiment(each, _name(archive, each)) for each in sorted(found))
     latest = last_run(archive.layout)
     experiments = _with_unread(experiments, latest or {})
     ended_well = latest is None or latest.get("exit_status", 0) == 0
@@ -114,62 +117,86 @@ def status(root: Path) -> StatusReport:
         experiments=experiments,
         rows=sum(kind.rows for each in experiments for kind in each.types),
         files=sum(each.files for each in experiments),
-        size_bytes=sum(receipt.size_bytes for receipt in archive.files()),
+        size_bytes=size_bytes,
         is_complete=ended_well and all(each.is_complete for each in experiments),
         last_run=latest,
         last_success_at=last_success_at(archive.layout),
         checked=coverage(read_checks(archive.layout)),
-        unfinished_removals=len(unfinished(archive.receipts)),
+        unfinished_removals=len(unfinished(archive.receipts.of_no_experiment)),
     )
 
 
-_Kind = TypeVar("_Kind", ShardReceipt, ListReceipt, FileReceipt, PendingReceipt)
+@dataclass(slots=True)
+class _FoundType:
+    """What the receipts of one data type come to."""
+
+    rows: int = 0
+    size_bytes: int = 0
+    gone_rows: int = 0
+    rooms: set[str | None] = field(default_factory=set)
+    is_partial: bool = False
+    changed_at: str = ""
+    read: ListReceipt | None = None
+
+    def add(self, shard: ShardReceipt) -> None:
+        self.changed_at = max(self.changed_at, shard.fetched_at)
+        self.is_partial |= shard.part == 0 and WHOLE not in shard.complete_for
+        if shard.sha256 is not None:
+            self.rows += shard.rows
+            self.size_bytes += shard.size_bytes
+            self.gone_rows += shard.gone_rows if shard.part == 0 else 0
+            self.rooms.add(shard.room)
+
+    def held(self, name: str) -> HeldType:
+        read = self.read
+        return HeldType(
+            name,
+            rows=self.rows,
+            rooms=len(self.rooms),
+            size_bytes=self.size_bytes,
+            gone_rows=self.gone_rows,
+            is_complete=read is not None and read.is_complete and not self.is_partial,
+            why=read.why if read is not None else "only a part of it has been read",
+            read_at=read.read_at if read is not None else self.changed_at,
+        )
 
 
-def _grouped(receipts: Iterable[_Kind]) -> dict[str, list[_Kind]]:
-    grouped: dict[str, list[_Kind]] = {}
-    for receipt in receipts:
-        grouped.setdefault(receipt.experiment, []).append(receipt)
-    return grouped
+@dataclass(slots=True)
+class _Found:
+    """What the receipts of one experiment come to."""
 
+    types: dict[str, _FoundType] = field(default_factory=dict)
+    files: int = 0
+    file_bytes: int = 0
+    pending: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
-def _experiment(
-    archive: Archive,
-    experiment: str,
-    shards: list[ShardReceipt],
-    lists: list[ListReceipt],
-    files: list[FileReceipt],
-    pending: list[PendingReceipt],
-) -> HeldExperiment:
-    read = {receipt.data_type: receipt for receipt in lists}
-    by_type: dict[str, list[ShardReceipt]] = {name: [] for name in read}
-    for receipt in shards:
-        by_type.setdefault(receipt.data_type, []).append(receipt)
-    return HeldExperiment(
-        experiment,
-        name=_name(archive, experiment),
-        types=tuple(_type(name, of_type, read.get(name)) for name, of_type in sorted(by_type.items())),
-        files=len(files),
-        file_bytes=sum(receipt.size_bytes for receipt in files),
-        pending=tuple(f"{each.recording_id}: {each.why}" for each in pending if not each.is_failure),
-        failed=tuple(f"{each.recording_id}: {each.why}" for each in pending if each.is_failure),
-    )
+    def add(self, receipt: ShardReceipt | ListReceipt | FileReceipt | PendingReceipt) -> None:
+        match receipt:
+            case ShardReceipt():
+                self._type(receipt.data_type).add(receipt)
+            case ListReceipt():
+                self._type(receipt.data_type).read = receipt
+            case FileReceipt():
+                self.files += 1
+                self.file_bytes += receipt.size_bytes
+            case PendingReceipt():
+                pending = self.failed if receipt.is_failure else self.pending
+                pending.append(f"{receipt.recording_id}: {receipt.why}")
 
+    def experiment(self, experiment: str, name: str) -> HeldExperiment:
+        return HeldExperiment(
+            experiment,
+            name=name,
+            types=tuple(of_type.held(each) for each, of_type in sorted(self.types.items())),
+            files=self.files,
+            file_bytes=self.file_bytes,
+            pending=tuple(self.pending),
+            failed=tuple(self.failed),
+        )
 
-def _type(name: str, shards: list[ShardReceipt], read: ListReceipt | None) -> HeldType:
-    held = [receipt for receipt in shards if receipt.sha256]
-    partial = [receipt for receipt in shards if WHOLE not in receipt.complete_for and receipt.part == 0]
-    why = read.why if read is not None else "only a part of it has been read"
-    return HeldType(
-        name,
-        rows=sum(receipt.rows for receipt in held),
-        rooms=len({receipt.room for receipt in held}),
-        size_bytes=sum(receipt.size_bytes for receipt in held),
-        gone_rows=sum(receipt.gone_rows for receipt in held if receipt.part == 0),
-        is_complete=read is not None and read.is_complete and not partial,
-        why=why,
-        read_at=read.read_at if read is not None else max((each.fetched_at for each in shards), default=""),
-    )
+    def _type(self, name: str) -> _FoundType:
+        return self.types.setdefault(name, _FoundType())
 
 
 def _name(archive: Archive, experiment: str) -> str:

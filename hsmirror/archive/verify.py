@@ -9,20 +9,23 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import msgspec
 
+from hsmirror.archive import durable
 from hsmirror.archive.forgotten import unfinished
 from hsmirror.archive.layout import STATE, Layout
 from hsmirror.archive.reader import Archive
-from hsmirror.archive.receipts import FileLike
+from hsmirror.archive.receipts import FileLike, ListReceipt, ShardReceipt
 from hsmirror.errors import UsageError
 
 _PIECE_BYTES = 4 << 20
-_OWN_FILES = frozenset({"archive.json", "SHA256SUMS"})
+_OWN_NAMES = frozenset({"archive.json", "SHA256SUMS", "receipts", STATE})
 
 
 class Finding(StrEnum):
@@ -76,8 +79,8 @@ def verify(
 ) -> VerifyReport:
     """Hold the archive's files against their receipts.
 
-    `sample` (k, n) checks the k-th of n parts of it, chosen by path, so that n runs check all;
-    `only` checks these paths.
+    `sample` (k, n) checks the k-th of n parts of it, chosen by path, so that n runs check all; `only` checks
+    these paths. Files that no receipt knows are then looked for only in the folders of those that are checked.
     `on_progress` hears the bytes done and the bytes in all.
 
     Raises:
@@ -87,28 +90,23 @@ def verify(
     if not 1 <= part <= parts:
         raise UsageError(f"--sample {part}/{parts}: the first number goes from 1 to the second")
     archive = Archive.open(root)
-    intended = archive.intended()
-    chosen = [
-        receipt
-        for receipt in archive.files()
-        # What a run is about to retire may be gone already.
-        if _part_of(receipt.path, parts) == part - 1
-        and (only is None or receipt.path in only)
-        and intended.get(receipt.path, "") is not None
-    ]
-    total = sum(receipt.size_bytes for receipt in chosen)
+    survey = _Survey(archive, _Choice(part, parts, only))
+    for folder in archive.receipts.folders:
+        survey.look_below(folder)
+    survey.look_elsewhere()
+    total = sum(each.size_bytes for each in survey.chosen)
     found: dict[Finding, list[str]] = {finding: [] for finding in Finding}
     done = rows = 0
-    for receipt in chosen:
-        finding, reason = _check(archive.layout, receipt, intended.get(receipt.path))
-        found[finding].append(f"{receipt.path}: {reason}" if reason else receipt.path)
-        rows += getattr(receipt, "rows", 0) if finding is Finding.SOUND else 0
-        done += receipt.size_bytes
+    for each in survey.chosen:
+        finding, reason = _check(archive.layout, each)
+        found[finding].append(f"{each.path}: {reason}" if reason else each.path)
+        rows += each.rows if finding is Finding.SOUND else 0
+        done += each.size_bytes
         if on_progress is not None:
             on_progress(done, total)
     return VerifyReport(
         archive=str(root),
-        checked_files=len(chosen),
+        checked_files=len(survey.chosen),
         checked_bytes=total,
         checked_rows=rows,
         sample=f"{part}/{parts}",
@@ -116,27 +114,90 @@ def verify(
         unreadable=tuple(found[Finding.UNREADABLE]),
         damaged=tuple(found[Finding.DAMAGED]),
         unreadable_receipts=tuple(archive.receipts.unreadable_lines),
-        unexpected=tuple(_unexpected(archive)),
-        unproven=tuple(
-            f"{each.data_type} of {each.experiment}: {each.why}"
-            for each in archive.lists()
-            if not each.is_complete
-        ),
-        unfinished_removals=len(unfinished(archive.receipts)),
+        unexpected=tuple(survey.unexpected),
+        unproven=tuple(survey.unproven),
+        unfinished_removals=len(unfinished(archive.receipts.of_no_experiment)),
     )
 
 
-def _part_of(path: str, parts: int) -> int:
-    return zlib.crc32(path.encode()) % parts
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which files are checked."""
+
+    part: int
+    parts: int
+    only: Collection[str] | None
+
+    @property
+    def is_all(self) -> bool:
+        return self.parts == 1 and self.only is None
+
+    def takes(self, path: str) -> bool:
+        is_in_part = self.parts == 1 or zlib.crc32(path.encode()) % self.parts == self.part - 1
+        return is_in_part and (self.only is None or path in self.only)
 
 
-def _check(layout: Layout, receipt: FileLike, intended_sha256: str | None) -> tuple[Finding, str]:
+@dataclass(frozen=True, slots=True)
+class _Expected:
+    """What a receipt says of a file that is checked. There may be a million: no more than is needed is kept."""
+
+    path: str
+    size_bytes: int
+    rows: int
+    sha256: tuple[str, ...]
+    """Two where a run that is under way, or has died, was about to leave other bytes there."""
+
+
+class _Survey:
+    """What there is to check, read from the receipts, one experiment after another."""
+
+    def __init__(self, archive: Archive, choice: _Choice) -> None:
+        self._archive = archive
+        self._choice = choice
+        self._intended = archive.intended()
+        self.chosen: list[_Expected] = []
+        self.unexpected: list[str] = []
+        self.unproven: list[str] = []
+
+    def look_below(self, folder: str) -> None:
+        """An experiment's folder: what its receipts speak of, and what they do not."""
+        known = set(self._intended)
+        beside: set[str] = set()
+        for receipt in self._archive.receipts.below(folder):
+            if isinstance(receipt, ListReceipt) and not receipt.is_complete:
+                self.unproven.append(f"{receipt.data_type} of {receipt.experiment}: {receipt.why}")
+            if not isinstance(receipt, FileLike) or receipt.sha256 is None:
+                continue
+            known.add(receipt.path)
+            # What a run is about to retire may be gone already.
+            if self._choice.takes(receipt.path) and self._intended.get(receipt.path, "") is not None:
+                self.chosen.append(self._expected(receipt, receipt.sha256))
+                beside.add(receipt.path.rpartition("/")[0])
+        root = self._archive.layout.root
+        is_deep = self._choice.is_all
+        self.unexpected += _unexpected(root, [folder] if is_deep else sorted(beside), known, is_deep=is_deep)
+
+    def look_elsewhere(self) -> None:
+        """Beside the folders of the experiments, where all is looked at."""
+        if self._choice.is_all:
+            layout, folders = self._archive.layout, self._archive.receipts.folders
+            self.unexpected += _unexpected_beside(layout, folders, self._intended)
+
+    def _expected(self, receipt: FileLike, sha256: str) -> _Expected:
+        intended = self._intended.get(receipt.path)
+        rows = receipt.rows if isinstance(receipt, ShardReceipt) else 0
+        return _Expected(
+            receipt.path, receipt.size_bytes, rows, (sha256,) if intended is None else (sha256, intended)
+        )
+
+
+def _check(layout: Layout, expected: _Expected) -> tuple[Finding, str]:
     """One file; the reason where the finding's name is not enough."""
     digest = hashlib.sha256()
     size = 0
-    path = layout.absolute(receipt.path)
+    path = layout.absolute(expected.path)
     try:
-        if layout.leads_through_link(receipt.path):
+        if layout.leads_through_link(expected.path):
             return Finding.DAMAGED, "a link stands in its place, or in its way"
         with path.open("rb") as file:
             while piece := file.read(_PIECE_BYTES):
@@ -146,22 +207,40 @@ def _check(layout: Layout, receipt: FileLike, intended_sha256: str | None) -> tu
         return Finding.MISSING, ""
     except OSError as error:
         return Finding.UNREADABLE, error.strerror or type(error).__name__
-    if digest.hexdigest() in {receipt.sha256, intended_sha256}:
+    if digest.hexdigest() in expected.sha256:
         return Finding.SOUND, ""
-    if size != receipt.size_bytes:
-        return Finding.DAMAGED, f"{size} bytes instead of {receipt.size_bytes}"
+    if size != expected.size_bytes:
+        return Finding.DAMAGED, f"{size} bytes instead of {expected.size_bytes}"
     return Finding.DAMAGED, "its bytes have changed"
 
 
-def _unexpected(archive: Archive) -> Iterator[str]:
-    root = archive.layout.root
-    known = {receipt.path for receipt in archive.files()} | set(archive.intended())
-    for folder, names, files in os.walk(root):
-        if Path(folder) == root:
-            names[:] = [name for name in names if name not in {STATE, "receipts"}]
-        # A linked folder is not walked into, and belongs to nobody.
-        links = [name for name in names if Path(folder, name).is_symlink()]
-        for name in (*files, *links):
-            path = Path(folder, name).relative_to(root).as_posix()
-            if path not in known and path not in _OWN_FILES:
-                yield path
+def _unexpected(
+    root: Path, folders: Iterable[str], known: Container[str], *, is_deep: bool = True
+) -> Iterator[str]:
+    """Files in these folders that no receipt knows; `is_deep`: and in all folders below."""
+    pending = list(folders)
+    while pending:
+        folder = pending.pop()
+        with suppress(OSError), os.scandir(root / folder) as entries:
+            for entry in sorted(entries, key=lambda each: each.name):
+                path = f"{folder}/{entry.name}"
+                # A linked folder is not walked into, and belongs to nobody.
+                if not entry.is_dir(follow_symlinks=False):
+                    if path not in known:
+                        yield path
+                elif is_deep:
+                    pending.append(path)
+
+
+def _unexpected_beside(layout: Layout, folders: Collection[str], known: Container[str]) -> Iterator[str]:
+    """The same beside these folders of experiments, and in other folders."""
+    with durable.disk_errors(f"look into {layout.root}"), os.scandir(layout.root) as entries:
+        others = sorted(
+            (entry for entry in entries if entry.name not in {*folders, *_OWN_NAMES}),
+            key=lambda each: each.name,
+        )
+    for entry in others:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _unexpected(layout.root, [entry.name], known)
+        else:
+            yield entry.name

@@ -19,7 +19,8 @@ import anyio.to_thread
 
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import FileLike, IntentReceipt, Receipt, Receipts, ShardReceipt
+from hsmirror.archive.receipts import FileLike, IntentReceipt, Receipt, ShardReceipt
+from hsmirror.archive.segments import Receipts
 from hsmirror.errors import StorageError
 from hsmirror.mirror.files import settle_partial_files
 
@@ -133,7 +134,7 @@ class Committer:
 
     def _intent(self, commit: Commit) -> IntentReceipt | None:
         """What a commit is about to do, where half of it would be worse than nothing."""
-        replaces = any(self._receipts.get(placement.receipt.key) for placement in commit.placements)
+        replaces = any(placement.receipt.key in self._receipts for placement in commit.placements)
         if not (replaces or commit.retired or len(commit.placements) > 1):
             return None
         staging = self._layout.staging
@@ -177,11 +178,11 @@ def recover(layout: Layout, receipts: Receipts, modes: durable.Modes, run_id: st
         StorageError: the disk takes nothing, so that this run could do nothing either.
     """
     leftovers = _leftovers(layout)
-    if leftovers or not len(receipts):
+    if leftovers or receipts.is_empty:
         durable.sync_tree(layout.root)
     finished: list[str] = []
     notes: list[str] = []
-    for intent in [receipt for receipt in receipts if isinstance(receipt, IntentReceipt)]:
+    for intent in [each for each in receipts.of_no_experiment if isinstance(each, IntentReceipt)]:
         try:
             moves = _moves(layout, intent, run_id)
         except StorageError as error:  # one bad spot on a disk must not stop every night from now on

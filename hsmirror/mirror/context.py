@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import AbsenceReceipt, Receipts
+from hsmirror.archive.receipts import AbsenceReceipt
+from hsmirror.archive.segments import Receipts
 from hsmirror.clock import Clock, iso_utc
 from hsmirror.mirror.commit import Commit, Committer
 from hsmirror.mirror.fetch import Fetcher

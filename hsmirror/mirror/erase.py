@@ -23,9 +23,9 @@ from hsmirror.archive.receipts import (
     ListReceipt,
     PendingReceipt,
     Receipt,
-    Receipts,
     ShardReceipt,
 )
+from hsmirror.archive.segments import Receipts
 from hsmirror.archive.shards import Form, ShardBuilder, StagedPart, read_rows
 from hsmirror.errors import DamagedError
 from hsmirror.mirror.commit import Commit, Placement

@@ -174,6 +174,7 @@ class ExperimentMirror:
             data, document = (data[0], first_element(document)) if data else ({}, b"{}")
         if isinstance(data, dict) and name == "experiment.json":
             self._name = str(data.get("name") or "")
+        await anyio.to_thread.run_sync(self._context.receipts.load, experiment)
         path = document_path(experiment, name)
         commit = await document_commit(self._context, experiment, path, document)
         if commit is not None:

@@ -19,7 +19,8 @@ import msgspec
 from hsmirror.api.headers import OfferedHashes
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import FileReceipt, Receipts
+from hsmirror.archive.receipts import FileReceipt
+from hsmirror.archive.segments import Receipts
 from hsmirror.errors import CorruptError
 
 _READ_BYTES = 4 << 20
@@ -186,16 +187,21 @@ def settle_partial_files(layout: Layout, receipts: Receipts, modes: durable.Mode
         names = {path.name.partition(".")[0] for path in layout.partial_files.iterdir()}
     if not names:
         return
-    held = {_name(receipt.path): receipt for receipt in receipts if isinstance(receipt, FileReceipt)}
     for name in names:
         part, note = (layout.partial_files / f"{name}{suffix}" for suffix in (_PART, _NOTE))
-        if name not in held:
+        held = _held(receipts, name, _read_note(note))
+        if held is None:
             _take_back(layout, part, note, modes)
         with suppress(OSError):
             durable.staged_beside(note).unlink(missing_ok=True)
-            if not _is_wanted(part, note, held.get(name), now):
+            if not _is_wanted(part, note, held, now):
                 part.unlink(missing_ok=True)
                 note.unlink(missing_ok=True)
+
+
+def _held(receipts: Receipts, name: str, note: PartialNote | None) -> FileReceipt | None:
+    """The receipt of the file that this is a part of; None where it is not held, or not known."""
+    return receipts.file(note.path) if note is not None and _name(note.path) == name else None
 
 
 def _take_back(layout: Layout, part: Path, note_path: Path, modes: durable.Modes) -> None:

@@ -17,7 +17,8 @@ from hsmirror.archive.forgotten import forgotten_receipt
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.lock import exclusive
 from hsmirror.archive.reader import Archive
-from hsmirror.archive.receipts import ForgottenReceipt, Receipts, read_marker, segments
+from hsmirror.archive.receipts import ForgottenReceipt, read_marker
+from hsmirror.archive.segments import Receipts, segments
 from hsmirror.archive.shards import Form
 from hsmirror.archive.sums import write_sums
 from hsmirror.clock import Clock, SystemClock, iso_utc
@@ -94,7 +95,7 @@ async def forget(
     if dry_run:
         archive = await anyio.to_thread.run_sync(Archive.open, root)
         traces = await anyio.to_thread.run_sync(search, archive.layout, archive.receipts, person)
-        receipt = forgotten_receipt(archive.receipts, participant, "")
+        receipt = forgotten_receipt(archive.receipts.of_no_experiment, participant, "")
         return _report(root, person, traces, is_dry_run=True, was_forgotten=bool(receipt.finished_at))
     layout = Layout(root)
     upstream = read_marker(layout).upstream
@@ -134,7 +135,8 @@ class _Removal:
         self._committer = Committer(layout, receipts, modes, f"{run_id}{OWN_OLDER}")
 
     async def carry_out(self) -> ForgetReport:
-        held = forgotten_receipt(self._receipts, self._person.id, iso_utc(self._clock.epoch()))
+        forgotten = self._receipts.of_no_experiment
+        held = forgotten_receipt(forgotten, self._person.id, iso_utc(self._clock.epoch()))
         was_forgotten = bool(held.finished_at)
         if was_forgotten and self._traces.is_empty and not self._is_in_receipts():
             return self._report(was_forgotten=True)

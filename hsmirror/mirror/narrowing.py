@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import anyio.to_thread
 
 from hsmirror.api.envelope import Page, row_id
-from hsmirror.archive.receipts import Receipts
+from hsmirror.archive.segments import Receipts
 from hsmirror.errors import DamagedError
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.people import person_of

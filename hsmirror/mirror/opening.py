@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from hsmirror.api.addresses import is_loopback_host
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import FORMAT, Marker, Receipts, read_marker, segments, write_marker
+from hsmirror.archive.receipts import FORMAT, Marker, read_marker, write_marker
+from hsmirror.archive.segments import Receipts, segments
 from hsmirror.clock import Clock, iso_utc
 from hsmirror.errors import UsageError
 from hsmirror.mirror.commit import recover

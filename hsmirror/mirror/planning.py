@@ -127,7 +127,7 @@ def _holdings(settings: Settings, key: Secret, clock: Clock, is_full: bool) -> _
             receipts, clock, key_mark=key_mark(key), recheck_seconds=recheck_seconds, is_ignored=is_full
         )
     return _Holdings(
-        HeldLists(layout, receipts or (), now=clock.epoch()),
+        HeldLists(layout, receipts, now=clock.epoch()),
         Counter(receipt.experiment for receipt in receipts or () if isinstance(receipt, FileReceipt)),
         absences,
         Policy(settings.archive.settle_seconds, recheck_seconds, is_full),

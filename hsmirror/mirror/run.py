@@ -124,11 +124,10 @@ class _Run:
         self._id, self._receipts = open_archive(
             self.layout, self._settings.api.base_url, self.modes, self._clock, self._tally.note
         )
-        for line in self._receipts.unreadable_lines:
-            self._tally.note(f"a receipt cannot be read ({line}); what it spoke of is read again")
 
     def require_others_than_forgotten(self, experiments: Sequence[ExperimentSettings]) -> None:
-        Forgotten(self._receipts).require_others(person for each in experiments for person in each.participants)
+        forgotten = Forgotten(self._receipts.of_no_experiment)
+        forgotten.require_others(person for each in experiments for person in each.participants)
 
     async def execute(
         self, experiments: Sequence[ExperimentSettings], on_start: Callable[[RunView], None] | None
@@ -198,7 +197,11 @@ class _Run:
         settings = self._settings
         form = Form(settings.archive.compression, settings.archive.shard_size_bytes)
         staging = Staging(
-            self.layout.root, self.layout.staging_of(self._id), form, self.modes, Forgotten(self._receipts)
+            self.layout.root,
+            self.layout.staging_of(self._id),
+            form,
+            self.modes,
+            Forgotten(self._receipts.of_no_experiment),
         )
         return Context(
             layout=self.layout,
@@ -239,11 +242,12 @@ class _Run:
             return
         self._tally.experiments = len(chosen)
         mirrors = {each.id: self._experiment(stages, each) for each in chosen}
-        waiting = iter(mirrors.items())
+        waiting = iter(list(mirrors))
 
         async def work() -> None:
-            for experiment, mirror in waiting:
-                self._reports[experiment] = await mirror.mirror()
+            for experiment in waiting:
+                self._reports[experiment] = await mirrors.pop(experiment).mirror()
+                stages.context.held.release(experiment)
                 self._tally.experiments_done += 1
 
         async with anyio.create_task_group() as tasks:
@@ -262,10 +266,8 @@ class _Run:
                 why = f"{kind} {name} is not in {where or 'any of the experiments'}; check the id"
                 room = name if kind == "room" else ""
                 self._tally.problems.append(Problem(why, experiment=where, room=room))
-        held_files = Counter(
-            receipt.experiment for receipt in self._receipts if isinstance(receipt, FileReceipt)
-        )
-        await anyio.to_thread.run_sync(self._miss_files, {each.id for each in chosen if _is_whole(each)})
+        whole = {each.id for each in chosen if _is_whole(each)}
+        held_files = await anyio.to_thread.run_sync(self._look_at_files, whole)
         for experiment, report in self._reports.items():
             files = stages.downloader.statistics(experiment)
             self._reports[experiment] = msgspec.structs.replace(
@@ -276,23 +278,34 @@ class _Run:
                 files_failed=files.files_failed,
             )
 
-    def _miss_files(self, experiments: Container[str]) -> None:
-        """Recording files that were held, are missing, and did not come again."""
-        for receipt in [each for each in self._receipts if isinstance(each, FileReceipt)]:
-            pending = self._receipts.get(f"pending {receipt.path}")
-            is_told = isinstance(pending, PendingReceipt) and pending.why
-            is_there = durable.has_size(self.layout.absolute(receipt.path), receipt.size_bytes)
-            if is_there or is_told or receipt.experiment not in experiments:
-                continue
-            self._tally.problems.append(
-                Problem(
-                    f"{receipt.recording_id}: its file is missing or cut short in the archive, and the server "
-                    "did not offer it again; restore it from a backup",
-                    experiment=receipt.experiment,
-                    data_type="files",
-                    room=receipt.room or "",
-                )
+    def _look_at_files(self, whole: Container[str]) -> Counter[str]:
+        """How many recording files are held of each experiment; tells of those of `whole` ones that are missing
+        and did not come again.
+        """
+        held: Counter[str] = Counter()
+        for experiment in self._reports:
+            for receipt in self._receipts.of(experiment):
+                if isinstance(receipt, FileReceipt):
+                    held[experiment] += 1
+                    if experiment in whole:
+                        self._require_there(receipt)
+        return held
+
+    def _require_there(self, receipt: FileReceipt) -> None:
+        if durable.has_size(self.layout.location(receipt.path), receipt.size_bytes):
+            return
+        pending = self._receipts.get(f"pending {receipt.path}")
+        if isinstance(pending, PendingReceipt) and pending.why:
+            return
+        self._tally.problems.append(
+            Problem(
+                f"{receipt.recording_id}: its file is missing or cut short in the archive, and the server "
+                "did not offer it again; restore it from a backup",
+                experiment=receipt.experiment,
+                data_type="files",
+                room=receipt.room or "",
             )
+        )
 
     async def _expanded(
         self, fetcher: Fetcher, experiments: Sequence[ExperimentSettings]
@@ -345,6 +358,8 @@ class _Run:
         return next(iter(self._options.stopped_with), Exit.INTERRUPTED)
 
     def _report(self, status: Exit) -> RunReport:
+        for line in self._receipts.unreadable_lines:
+            self._tally.note(f"a receipt cannot be read ({line}); what it spoke of is read again")
         stages = self._stages
         fetched = stages.context.fetcher.statistics() if stages else None
         return RunReport(

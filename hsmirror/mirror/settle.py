@@ -14,7 +14,8 @@ import msgspec
 
 from hsmirror.archive.durable import has_size
 from hsmirror.archive.layout import SUFFIXES, Layout, shard_path
-from hsmirror.archive.receipts import WHOLE, Claim, Receipts, ShardReceipt
+from hsmirror.archive.receipts import WHOLE, Claim, ShardReceipt
+from hsmirror.archive.segments import Receipts
 from hsmirror.archive.shards import ShardBuilder, StagedPart, sound_rows
 from hsmirror.errors import DamagedError, StorageError
 from hsmirror.mirror.commit import Commit, Placement, file_sha256

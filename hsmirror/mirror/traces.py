@@ -15,7 +15,8 @@ import msgspec
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.archive import durable
 from hsmirror.archive.layout import STATE, SUFFIXES, Layout, encode_id
-from hsmirror.archive.receipts import Receipts, ShardReceipt
+from hsmirror.archive.receipts import ShardReceipt
+from hsmirror.archive.segments import Receipts
 from hsmirror.archive.shards import read_rows
 from hsmirror.errors import DamagedError
 from hsmirror.mirror.people import Sought, person_of, type_called

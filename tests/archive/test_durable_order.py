@@ -12,8 +12,8 @@ import pytest
 
 from hsmirror.archive.durable import Modes, append, has_size, make_folder
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import Receipts as AllReceipts
 from hsmirror.archive.receipts import ShardReceipt
+from hsmirror.archive.segments import Receipts as AllReceipts
 from hsmirror.archive.shards import Form, ShardBuilder
 from hsmirror.clock import ManualClock
 from hsmirror.errors import StorageError

@@ -13,7 +13,6 @@ from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import (
     FORMAT,
-    MOST_SEGMENTS,
     WHOLE,
     AbsenceReceipt,
     Claim,
@@ -24,12 +23,11 @@ from hsmirror.archive.receipts import (
     Marker,
     PendingReceipt,
     Receipt,
-    Receipts,
     ShardReceipt,
     read_marker,
-    segments,
     write_marker,
 )
+from hsmirror.archive.segments import MOST_SEGMENTS, Receipts, segments
 from hsmirror.errors import NotAnArchiveError
 
 MODES = Modes()
@@ -168,7 +166,7 @@ def test_a_receipt_of_a_kind_that_a_newer_version_knows_is_passed_over(tmp_path:
     opened(tmp_path).append([shard("one"), shard("two")])
     (segment,) = segments(Layout(tmp_path))
     segment.write_bytes(b'{"kind":"hologram","path":"x"}\n' + segment.read_bytes())
-    assert len(opened(tmp_path)) == 2
+    assert len(list(opened(tmp_path))) == 2
 
 
 # --- merging ---------------------------------------------------------------------------------------------

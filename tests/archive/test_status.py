@@ -9,7 +9,8 @@ import pytest
 from hsmirror.archive.checks import Check, remember
 from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import FORMAT, ListReceipt, Marker, Receipts, write_marker
+from hsmirror.archive.receipts import FORMAT, ListReceipt, Marker, write_marker
+from hsmirror.archive.segments import Receipts
 from hsmirror.archive.status import StatusReport, status
 from hsmirror.clock import iso_utc
 

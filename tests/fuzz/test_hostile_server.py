@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import Receipts
+from hsmirror.archive.segments import Receipts
 from hsmirror.archive.status import status
 from hsmirror.archive.verify import verify
 from hsmirror.errors import Exit, HsmirrorError

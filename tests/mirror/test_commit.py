@@ -17,7 +17,8 @@ from hsmirror.archive import durable
 from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.reader import Archive
-from hsmirror.archive.receipts import WHOLE, IntentReceipt, Receipts
+from hsmirror.archive.receipts import WHOLE, IntentReceipt
+from hsmirror.archive.segments import Receipts
 from hsmirror.archive.shards import Form, read_rows
 from hsmirror.archive.verify import verify
 from hsmirror.clock import ManualClock

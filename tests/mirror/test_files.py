@@ -15,7 +15,8 @@ from sync_runs import run_sync
 from hsmirror.api.headers import OfferedHashes
 from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import FileReceipt, Receipt, Receipts
+from hsmirror.archive.receipts import FileReceipt, Receipt
+from hsmirror.archive.segments import Receipts
 from hsmirror.mirror.files import PartialFile, PartialNote, settle_partial_files
 
 MODES = Modes()

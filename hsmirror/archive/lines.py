@@ -1,0 +1,160 @@
+"""Lines of JSON in files: read in pieces, decoded many at a time, and found again by where they begin."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Generic, TypeVar
+
+import msgspec
+
+from hsmirror.archive import durable
+
+_CHUNK_BYTES = 1 << 16
+_APART = 2
+"""Between the addresses of two files: what ends one file and what begins the next are not one extent."""
+
+_T = TypeVar("_T")
+
+
+class LineDecoder(Generic[_T]):
+    """The values in lines; of many lines at once where nothing is amiss, which is several times faster.
+
+    `require` raises ValueError for a value that is not to be taken for one.
+    """
+
+    def __init__(
+        self, decoder: msgspec.json.Decoder[_T], require: Callable[[_T], None] = lambda _: None
+    ) -> None:
+        self._decoder = decoder
+        self._require = require
+
+    def one(self, line: bytes) -> _T | None:
+        """The value in a line; None where there is none."""
+        try:
+            return self._required(self._decoder.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def all(self, chunk: bytes) -> list[_T] | None:
+        """The values in a chunk, however they are spread over its lines; None where something is amiss."""
+        try:
+            return self._decoder.decode_lines(chunk)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def each(self, chunk: bytes) -> list[tuple[bytes, _T | None]]:
+        """Each line of a chunk, without its line break, and the value in it."""
+        lines = chunk.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        values = self.all(chunk)
+        # A value may hold line breaks, but none between a brace that closes and one that opens: where all are
+        # such, and there are as many values as lines, each line has one.
+        if values is None or not len(values) == len(lines) == chunk.count(b"}\n{") + 1:
+            return [(line, self.one(line)) for line in lines]
+        return list(zip(lines, map(self._required, values), strict=True))
+
+    def _required(self, value: _T) -> _T | None:
+        try:
+            self._require(value)
+        except ValueError:
+            return None
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """The bytes of a file from `offset_bytes` on, and the address of the first of them."""
+
+    address: int
+    path: Path
+    offset_bytes: int
+
+
+class LineFiles:
+    """Files end to end: a line's address is where it begins, counted over all of them.
+
+    An address and an extent (where some lines begin and end) take 16 bytes, whatever the lines take. Files are
+    opened when something is read of them, and closed again.
+    """
+
+    def __init__(self) -> None:
+        self._stretches: list[_Stretch] = []
+        self._end = 0
+
+    def __repr__(self) -> str:
+        return f"<LineFiles stretches={len(self._stretches)}>"
+
+    def take_in(self, path: Path) -> Iterator[tuple[int, bytes]]:
+        """Add a file as it is now; gives its lines in chunks, each with the address of its first."""
+        self._begin(path, 0)
+        with durable.disk_errors(f"read {path}"), path.open("rb") as file:
+            for chunk in _chunks(file, None):
+                yield self._end, chunk
+                self._end += len(chunk)
+
+    def add(self, path: Path, offset_bytes: int, size_bytes: int) -> int:
+        """Add what was just appended to a file, and give its address."""
+        last = self._stretches[-1] if self._stretches else None
+        if last is None or (last.path, last.offset_bytes + self._end - last.address) != (path, offset_bytes):
+            self._begin(path, offset_bytes)
+        address, self._end = self._end, self._end + size_bytes
+        return address
+
+    def read(self, extents: Iterable[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
+        """The lines of some extents, in chunks, each with the address of its first."""
+        file: BinaryIO | None = None
+        stretch: _Stretch | None = None
+        try:
+            for begin, end in extents:
+                address, wanted = begin, self._stretch_of(begin)
+                with durable.disk_errors(f"read {wanted.path}"):
+                    if file is None or wanted is not stretch:
+                        if file is not None:
+                            file.close()
+                        file, stretch = wanted.path.open("rb"), wanted
+                    file.seek(begin - wanted.address + wanted.offset_bytes)
+                    for chunk in _chunks(file, end - begin):
+                        yield address, chunk
+                        address += len(chunk)
+        finally:
+            if file is not None:
+                file.close()
+
+    def line(self, address: int) -> bytes:
+        """The line that begins there, with its line break."""
+        stretch = self._stretch_of(address)
+        with durable.disk_errors(f"read {stretch.path}"), stretch.path.open("rb") as file:
+            file.seek(address - stretch.address + stretch.offset_bytes)
+            return file.readline()
+
+    def name_of(self, address: int) -> str:
+        """Which line of which file begins there, for people."""
+        stretch = self._stretch_of(address)
+        before = address - stretch.address + stretch.offset_bytes
+        with durable.disk_errors(f"read {stretch.path}"), stretch.path.open("rb") as file:
+            breaks = sum(chunk.count(b"\n") for chunk in _chunks(file, before)) if before else 0
+        return f"{stretch.path.name}, line {breaks + 1}"
+
+    def _begin(self, path: Path, offset_bytes: int) -> None:
+        self._end += _APART
+        self._stretches.append(_Stretch(self._end, path, offset_bytes))
+
+    def _stretch_of(self, address: int) -> _Stretch:
+        return self._stretches[bisect_right(self._stretches, address, key=lambda each: each.address) - 1]
+
+
+def _chunks(file: BinaryIO, size_bytes: int | None) -> Iterator[bytes]:
+    """Whole lines, in chunks; all that is there, or lines of `size_bytes` together."""
+    left = size_bytes
+    while left is None or left > 0:
+        chunk = file.read(_CHUNK_BYTES if left is None else min(_CHUNK_BYTES, left))
+        if not chunk:
+            return
+        if not chunk.endswith(b"\n"):
+            chunk += file.readline()
+        yield chunk
+        left = None if left is None else left - len(chunk)

@@ -1,0 +1,382 @@
+"""What is held: the receipts that count, read from the segments and appended to this run's.
+
+A run writes one segment. The segments are the store: of a line only the place is kept in memory, by experiment,
+and by key for those experiments that are worked on; the receipt itself is read when it is asked for. A line cut
+short by a crash can only be a segment's last, and is passed over.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+from threading import RLock
+
+import msgspec
+
+from hsmirror.archive import durable
+from hsmirror.archive.layout import Layout, experiment_folder
+from hsmirror.archive.lines import LineDecoder, LineFiles
+from hsmirror.archive.receipts import (
+    DocumentReceipt,
+    FileReceipt,
+    IntentReceipt,
+    Receipt,
+    ShardReceipt,
+    encode,
+    require_sane,
+)
+from hsmirror.errors import StorageError
+
+MOST_SEGMENTS = 50
+"""More than this are merged into one at the end of a run."""
+
+_WRITTEN_BYTES = 1 << 20
+
+
+class _Head(msgspec.Struct, gc=False):
+    """As much of a line as tells whose it is."""
+
+    kind: str = ""
+    path: str = ""
+    experiment: str = ""
+
+    @property
+    def folder(self) -> str | None:
+        """The experiment's folder below which the receipt counts; None: it is of no experiment."""
+        if self.kind in _OF_PATHS:
+            return self.path.partition("/")[0]
+        return experiment_folder(self.experiment) if self.kind == "list" else None
+
+
+_OF_PATHS = frozenset({"shard", "file", "document", "pending"})
+_decoder: msgspec.json.Decoder[Receipt] = msgspec.json.Decoder(Receipt)
+_heads = LineDecoder(msgspec.json.Decoder(_Head))
+_receipts = LineDecoder(_decoder, require_sane)
+_known_receipts = LineDecoder(_decoder)  # of lines that were held against `require_sane` before
+
+
+class Receipts:
+    """All that is held, by key, read from the segments; and this run's segment, appended to.
+
+    A segment is made by its first receipt, so that a run which changes nothing leaves none. Any thread may ask;
+    one at a time appends.
+    """
+
+    def __init__(self, layout: Layout, modes: durable.Modes, run_id: str) -> None:
+        self._layout = layout
+        self._modes = modes
+        self._segment = layout.segment(run_id)
+        self._lock = RLock()
+        self._take_in_segments()
+
+    def __repr__(self) -> str:
+        return f"<Receipts of {len(self._extents)} experiments>"
+
+    def __iter__(self) -> Iterator[Receipt]:
+        """Every receipt that counts, those of one experiment after another's."""
+        for folder in self._extents:
+            yield from self.below(folder)
+        yield from self.of_no_experiment
+
+    def __contains__(self, key: str) -> bool:
+        return self._address(key) is not None or key in self._of_no_experiment
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self._extents or self._of_no_experiment or self._intents)
+
+    @property
+    def folders(self) -> list[str]:
+        """The experiments' folders that receipts speak of."""
+        return sorted(self._extents)
+
+    @property
+    def of_no_experiment(self) -> list[Receipt]:
+        """Absences, persons who are forgotten, and what commits that did not come to their end intended."""
+        return [*self._of_no_experiment.values(), *self._intents]
+
+    @property
+    def unreadable_lines(self) -> list[str]:
+        """Lines that are no receipts, as far as they have been read: those of an experiment with the others."""
+        return [self._unreadable[address] for address in sorted(self._unreadable)]
+
+    # --- one receipt ---------------------------------------------------------------------------------
+    def get(self, key: str) -> Receipt | None:
+        address = self._address(key)
+        if address is None:
+            return self._of_no_experiment.get(key) or self._intents.get(key)
+        return _known_receipts.one(self._lines.line(address))
+
+    def shard(self, path: str) -> ShardReceipt | None:
+        """The receipt of the shard at `path`."""
+        receipt = self.get(path)
+        return receipt if isinstance(receipt, ShardReceipt) else None
+
+    def file(self, path: str) -> FileReceipt | None:
+        """The receipt of the recording file at `path`."""
+        receipt = self.get(path)
+        return receipt if isinstance(receipt, FileReceipt) else None
+
+    def document(self, path: str) -> DocumentReceipt | None:
+        receipt = self.get(path)
+        return receipt if isinstance(receipt, DocumentReceipt) else None
+
+    def _address(self, key: str) -> int | None:
+        folder = _folder_of(key)
+        return self._by_key(folder).get(key) if folder in self._extents else None
+
+    # --- an experiment's -----------------------------------------------------------------------------
+    def load(self, experiment: str) -> None:
+        """Have the experiment's receipts at hand. Takes microseconds a receipt, once: for a thread."""
+        self._by_key(experiment_folder(experiment))
+
+    def of(self, experiment: str) -> Iterator[Receipt]:
+        """The experiment's receipts that count."""
+        return self.below(experiment_folder(experiment))
+
+    def below(self, folder: str) -> Iterator[Receipt]:
+        """The receipts that count of what lies below an experiment's folder."""
+        return (receipt for _, receipt in self._counting(folder))
+
+    def _counting(self, folder: str) -> Iterator[tuple[bytes, Receipt]]:
+        """Each receipt that counts and its line, in the order of the lines."""
+        by_key = self._addresses.get(folder) or self._indexed(folder)
+        for address, line, receipt in self._read(folder, _known_receipts):
+            if receipt is not None and by_key.get(receipt.key) == address:
+                yield line, receipt
+
+    def _by_key(self, folder: str) -> dict[str, int]:
+        """Where the lines are that count; kept for the rest of the run."""
+        by_key = self._addresses.get(folder)
+        if by_key is None:
+            with self._lock:
+                by_key = self._addresses.get(folder)
+                if by_key is None:
+                    by_key = self._addresses[folder] = self._indexed(folder)
+        return by_key
+
+    def _indexed(self, folder: str) -> dict[str, int]:
+        by_key: dict[str, int] = {}
+        for address, line, receipt in self._read(folder, _receipts):
+            if receipt is not None:
+                by_key[receipt.key] = address
+            else:
+                self._pass_over(address, line)
+        return by_key
+
+    def _read(self, folder: str, decoder: LineDecoder[Receipt]) -> Iterator[tuple[int, bytes, Receipt | None]]:
+        extents = list(self._extents.get(folder, ()))  # appended to meanwhile
+        begins_and_ends = zip(extents[::2], extents[1::2], strict=True)
+        for begin, chunk in self._lines.read(begins_and_ends):
+            address = begin
+            for line, receipt in decoder.each(chunk):
+                yield address, line, receipt
+                address += len(line) + 1
+
+    # --- appending -----------------------------------------------------------------------------------
+    def append(self, receipts: Sequence[Receipt]) -> None:
+        """Write receipts to this run's segment and sync it; the files they speak of are in place already."""
+        if not receipts:
+            return
+        lines = [encode(receipt) for receipt in receipts]
+        is_new = not self._segment.exists()
+        held_bytes = 0 if is_new else self._segment.stat().st_size
+        durable.make_folder(self._layout.root, self._segment.parent, self._modes)
+        durable.append(self._segment, b"".join(lines), self._modes, synced=True)
+        if is_new:
+            durable.sync_folder(self._segment.parent)
+        with self._lock:
+            for receipt, line in zip(receipts, lines, strict=True):
+                self._keep(receipt, self._lines.add(self._segment, held_bytes, len(line)), len(line))
+                held_bytes += len(line)
+
+    def drop(self, key: str) -> None:
+        """Forget an intent that came to nothing: for this run, as for each later one that reads it."""
+        self._intents.drop(key)
+
+    def _keep(self, receipt: Receipt, address: int, size_bytes: int) -> None:
+        folder = _folder_of(receipt.key)
+        if folder is None:
+            self._keep_general(receipt)
+            return
+        self._extend(folder, address, address + size_bytes)
+        if folder in self._addresses:
+            self._addresses[folder][receipt.key] = address
+        self._intents.note(receipt)
+
+    # --- merging -------------------------------------------------------------------------------------
+    def merge(self) -> None:
+        """Write all receipts that count into one segment, where there are many, or a line cannot be read."""
+        if len(segments(self._layout)) > MOST_SEGMENTS or self._unreadable:
+            self.rewrite(lambda receipt: receipt)
+
+    def rewrite(self, change: Callable[[Receipt], Receipt | None]) -> None:
+        """Write what `change` makes of each receipt that counts into one segment, and remove all others.
+
+        None: that receipt is to count no more. Left half-way, all older receipts may still count.
+        """
+        old = segments(self._layout)
+        if not old:
+            return
+        # Named after the newest, so that the segments of later runs still come after it.
+        merged = old[-1].with_name(f"{old[-1].stem}-merged.jsonl")
+        durable.write_whole(self._layout.root, merged, _in_pieces(self._changed(change)), self._modes)
+        with durable.disk_errors("remove merged receipts"):
+            for segment in old:
+                if segment != merged:
+                    segment.unlink()
+        durable.sync_folder(merged.parent)
+        self._take_in_segments()
+
+    def _changed(self, change: Callable[[Receipt], Receipt | None]) -> Iterator[bytes]:
+        for folder in list(self._extents):
+            for line, receipt in self._counting(folder):
+                new = change(receipt)
+                if new is not None:
+                    yield line + b"\n" if new is receipt else encode(new)
+        for receipt in self.of_no_experiment:
+            new = change(receipt)
+            if new is not None:
+                yield encode(new)
+
+    # --- reading the segments ------------------------------------------------------------------------
+    def _take_in_segments(self) -> None:
+        self._lines = LineFiles()
+        self._extents: dict[str, array[int]] = {}
+        self._addresses: dict[str, dict[str, int]] = {}
+        self._of_no_experiment: dict[str, Receipt] = {}
+        self._intents = _Intents()
+        self._unreadable: dict[int, str] = {}
+        for segment in segments(self._layout):
+            for address, chunk in self._lines.take_in(segment):
+                self._take_in(address, chunk)
+
+    def _take_in(self, address: int, chunk: bytes) -> None:
+        """Note whose the lines are."""
+        heads = _heads.all(chunk)
+        folder = _common_folder(heads) if heads else None
+        if folder is not None and not self._intents.are_of(folder):
+            self._extend(folder, address, address + len(chunk))
+            return
+        for line, head in _heads.each(chunk):
+            folder = head.folder if head is not None else None
+            if folder is not None:
+                self._extend(folder, address, address + len(line) + 1)
+            if folder is None or self._intents.are_of(folder):
+                self._take_in_receipt(address, line, is_general=folder is None)
+            address += len(line) + 1
+
+    def _take_in_receipt(self, address: int, line: bytes, *, is_general: bool) -> None:
+        receipt = _receipts.one(line)
+        if receipt is None:
+            self._pass_over(address, line)
+        elif is_general:
+            self._keep_general(receipt)
+        else:
+            self._intents.note(receipt)
+
+    def _keep_general(self, receipt: Receipt) -> None:
+        if isinstance(receipt, IntentReceipt):
+            self._intents.begin(receipt)
+        else:
+            self._of_no_experiment[receipt.key] = receipt
+
+    def _extend(self, folder: str, begin: int, end: int) -> None:
+        extents = self._extents.setdefault(folder, array("q"))
+        if extents and extents[-1] == begin:
+            extents[-1] = end
+        else:
+            extents.extend((begin, end))
+
+    def _pass_over(self, address: int, line: bytes) -> None:
+        """The last is a run's that died while writing it; zeros are what a power loss leaves of a write."""
+        if line and b"\0" not in line and self._lines.line(address).endswith(b"\n"):
+            self._unreadable[address] = self._lines.name_of(address)
+
+
+class _Intents:
+    """Commits that were begun, until the last of their receipts has come."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, IntentReceipt] = {}
+        self._came: dict[str, Receipt | None] = {}
+        self._folders: set[str | None] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[IntentReceipt]:
+        return iter(self._open.values())
+
+    def get(self, key: str) -> IntentReceipt | None:
+        return self._open.get(key)
+
+    def are_of(self, folder: str) -> bool:
+        """May one name what lies below this folder?"""
+        return folder in self._folders
+
+    def begin(self, intent: IntentReceipt) -> None:
+        self._open[intent.key] = intent
+        for each in intent.receipts:
+            self._came.setdefault(each.key, None)
+            self._folders.add(_folder_of(each.key))
+
+    def note(self, receipt: Receipt) -> None:
+        """A receipt has come; an intent's may be."""
+        if receipt.key not in self._came:
+            return
+        self._came[receipt.key] = receipt
+        intent = self._open.get(f"intent {receipt.key}")
+        # The blocks of one write reach the disk in any order: the last receipt may be there without the others.
+        if intent is not None and all(self._came[each.key] == each for each in intent.receipts):
+            self.drop(intent.key)
+
+    def drop(self, key: str) -> None:
+        self._open.pop(key, None)
+        if not self._open:
+            self._came.clear()
+            self._folders.clear()
+
+
+def segments(layout: Layout) -> list[Path]:
+    """The segments of receipts, oldest first: their names begin with the time of their run."""
+    try:
+        found = sorted(path for path in layout.receipts.iterdir() if path.name.endswith(".jsonl"))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StorageError(f"cannot read {layout.receipts}: {error.strerror}") from error
+    return found
+
+
+def _folder_of(key: str) -> str | None:
+    """The experiment's folder below which a receipt with this key counts; None: it is of no experiment."""
+    kind, blank, what = key.partition(" ")
+    if not blank or kind == "pending":
+        return (what or kind).partition("/")[0]
+    return experiment_folder(what.partition(" of ")[2]) if kind == "list" else None
+
+
+def _common_folder(heads: Collection[_Head]) -> str | None:
+    """The folder below which all of these receipts count; None where there are several, or none."""
+    if not {head.kind for head in heads} <= _OF_PATHS:
+        return None
+    paths = [head.path for head in heads]
+    first, last = min(paths), max(paths)
+    folder = first.partition("/")[0]
+    # What stands between two texts in order begins as both of them do.
+    return folder if last.startswith(f"{folder}/") and first.startswith(f"{folder}/") else None
+
+
+def _in_pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines joined to pieces that are worth a write."""
+    piece: list[bytes] = []
+    size_bytes = 0
+    for line in lines:
+        piece.append(line)
+        size_bytes += len(line)
+        if size_bytes >= _WRITTEN_BYTES:
+            yield b"".join(piece)
+            piece, size_bytes = [], 0
+    yield b"".join(piece)
