@@ -60,9 +60,12 @@ class Absences:
         self._clock = clock
         self._recheck_seconds = recheck_seconds
         self._is_ignored = is_ignored
+        self._found: dict[str, str] = {}  # in this run: that is not ignored
 
     def why(self, what: str) -> str | None:
         """Why `what` is not asked for; None where it is."""
+        if what in self._found:
+            return self._found[what]
         receipt = self._receipts.get(f"absent {what}")
         if self._is_ignored or not isinstance(receipt, AbsenceReceipt):
             return None
@@ -74,6 +77,7 @@ class Absences:
 
     def commit(self, what: str, why: str, *, of_key: bool = False) -> Commit:
         """The commit that makes the next runs remember; `of_key`: only those with the same key."""
+        self._found[what] = why
         now = self._clock.epoch()
         receipt = AbsenceReceipt(
             what=what,

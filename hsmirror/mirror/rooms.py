@@ -26,6 +26,7 @@ MOST_ROOMS_LISTED = 5_000
 """The rooms endpoint gives no more than this; beyond it, other rows may name rooms that it does not."""
 
 _ROOMS = DATA_TYPES["rooms"]
+_DEPLOYMENTS = DATA_TYPES["deployments"]
 
 
 class ExperimentRooms:
@@ -54,6 +55,9 @@ class ExperimentRooms:
         self._listed: list[str] | None = None
         self._is_listed_as_type = _ROOMS in types
         self._rooms_told = anyio.Event()
+        self._deployments_told = anyio.Event()
+        if _DEPLOYMENTS not in types:
+            self._deployments_told.set()
         self._is_listing = False
         self._is_known = anyio.Event()
         self._people: dict[str, list[str]] | None = None
@@ -133,6 +137,8 @@ class ExperimentRooms:
         self._telling.discard(data_type.name)
         if data_type is _ROOMS:
             self._rooms_told.set()
+        if data_type is _DEPLOYMENTS:
+            self._deployments_told.set()
         if not self._telling:
             self._all_told.set()
 
@@ -218,7 +224,8 @@ class ExperimentRooms:
             self.named(_ROOMS, [room for _, room in sessions])
 
     async def _sessions(self) -> list[tuple[str | None, str | None]] | None:
-        deployments = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, DATA_TYPES["deployments"])
+        await self._deployments_told.wait()  # where the server lacks them, that is not asked twice
+        deployments = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _DEPLOYMENTS)
         sessions: list[tuple[str | None, str | None]] = []
         for deployment, _ in deployments or ():
             if deployment is not None:
