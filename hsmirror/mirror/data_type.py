@@ -29,6 +29,7 @@ from hsmirror.mirror.night import (
     RoomState,
     Step,
     lost_rooms,
+    room_requests,
     suspects,
     tonight,
     unsettled_rooms,
@@ -175,14 +176,16 @@ class TypeMirror:
         return bool(self._context.held.damaged)
 
     async def _repair(self) -> None:
-        """Read again what is not intact, and nothing else."""
-        held = self._held.rooms if self._held is not None else {}
-        broken = [room for room, of_room in held.items() if not of_room.is_intact]
-        if not broken:
+        """Read again what is not intact, in the fewest requests: room by room, or with the whole list."""
+        held = self._held
+        broken = [room for room, each in held.rooms.items() if not each.is_intact] if held is not None else []
+        if held is None or not broken:
             return
         rooms = [room for room in broken if room is not None]
-        self._states = await self._rooms.states(self._type)
-        if len(rooms) == len(broken) and Scope.ROOM in self._type.scopes:
+        by_room = len(rooms) == len(broken) and Scope.ROOM in self._type.scopes
+        if held.way is Way.EXPERIMENT and whole_requests(held) < room_requests(held, rooms):
+            by_room = False
+        if by_room:
             await self._read_rooms(rooms)
         else:
             await self._read_all()
@@ -304,7 +307,8 @@ class TypeMirror:
         before: list[Room] = list(self._held.rooms) if self._held is not None and self._window.is_whole else []
         if self._type.name == "rooms" and not self._rooms.are_all_listed:
             before = []
-        known = await self._rooms.known(self._type) if Scope.ROOM in self._type.scopes else []
+        is_asked_for = Scope.ROOM in self._type.scopes and not self._is_repair
+        known = await self._rooms.known(self._type) if is_asked_for else []
         return [room for room in dict.fromkeys((*known, *before)) if room not in found.parts]
 
     # --- room by room --------------------------------------------------------------------------------
@@ -380,15 +384,12 @@ class TypeMirror:
             [[self._key(Scope.ROOM, room, room)] for room in rooms], may_be_absent=may_be_absent
         )
 
-    def _has_vanished(self, room: str | None) -> bool:
+    async def _has_vanished(self, room: str | None) -> bool:
         """Is this a room that is held, and that the server no longer lists?"""
-        return (
-            self._held is not None
-            and room in self._held.rooms
-            and bool(self._states)
-            and room not in self._states
-            and self._rooms.are_all_listed
-        )
+        if self._held is None or room not in self._held.rooms:
+            return False
+        self._states = self._states or await self._rooms.states(self._type)
+        return bool(self._states) and room not in self._states and self._rooms.are_all_listed
 
     # --- what is remembered --------------------------------------------------------------------------
     async def _remember(self) -> None:

@@ -34,7 +34,8 @@ from hsmirror.model import DataType, ListKey, Scope
 from hsmirror.pace.agenda import Urgency
 
 _ROOMS = DATA_TYPES["rooms"]
-_DEFINITIONS = (("", "experiment.json"), ("/config", "config.json"), ("/export", "export.json"))
+_DEFINITION = ("", "experiment.json")
+_OTHER_DOCUMENTS = (("/config", "config.json"), ("/export", "export.json"))
 
 
 class ExperimentMirror:
@@ -65,14 +66,8 @@ class ExperimentMirror:
         Raises:
             KeyRefusedError: it is not.
         """
-        if self._is_defined is not None:
-            return
-        is_defined = True
-        for suffix, name in _DEFINITIONS:
-            if not await self._read_document(f"experiments/{{}}{suffix}", name) and not suffix:
-                is_defined = False
-                break
-        self._is_defined = is_defined
+        if self._is_defined is None:
+            self._is_defined = await self._read_document(*_DEFINITION)
 
     async def mirror(self) -> ExperimentReport:
         """Read, write and commit all that is wanted of it.
@@ -115,6 +110,9 @@ class ExperimentMirror:
                 self._rooms.told(data_type)
 
         async with anyio.create_task_group() as tasks:
+            if self._is_defined:
+                for suffix, name in _OTHER_DOCUMENTS:
+                    tasks.start_soon(self._read_other_document, suffix, name)
             for data_type in self._types:
                 tasks.start_soon(mirror_type, data_type)
         return ExperimentReport(
@@ -147,10 +145,24 @@ class ExperimentMirror:
             return self._on_recordings
         return self._rooms.seen if data_type is _ROOMS else None
 
-    # --- the definition ------------------------------------------------------------------------------
-    async def _read_document(self, template: str, name: str) -> bool:
+    # --- the documents -------------------------------------------------------------------------------
+    async def _read_other_document(self, suffix: str, name: str) -> None:
+        try:
+            await self._read_document(suffix, name)
+        except BudgetExhaustedError as error:
+            self._fail_at(name, str(error))
+        except UnreachableError as error:
+            self._fail_at(name, f"{error}; run again")
+
+    async def _read_document(self, suffix: str, name: str) -> bool:
+        """Does the server know it? A repair does not ask for what is not damaged."""
         experiment = self._wanted.experiment
+        template = f"experiments/{{}}{suffix}"
         what = f"{template.format('{id}')} of {experiment}"
+        path = document_path(experiment, name)
+        damaged = self._context.held.damaged
+        if damaged and path not in damaged:
+            return True
         if self._context.absences.why(what) is not None:
             return False
         request = Request(
@@ -159,7 +171,7 @@ class ExperimentMirror:
         try:
             data, document = await self._context.fetcher.get_parsed(request, parse_document)
         except (NotFoundError, ForbiddenError) as error:
-            if template.endswith("{}"):
+            if not suffix:
                 self._absence = (what, str(error))  # an unknown experiment, or a server without this endpoint
             else:
                 await self._context.committer.commit(self._context.absences.commit(what, str(error)))
@@ -167,7 +179,7 @@ class ExperimentMirror:
         except (KeyRefusedError, BudgetExhaustedError, UnreachableError):
             raise
         except UpstreamError as error:
-            self._context.tally.problems.append(Problem(f"{name}: {error}; run again", experiment=experiment))
+            self._fail_at(name, f"{error}; run again")
             return True  # that it could not be read says nothing against the experiment
         # The row itself: a list of one, as recorded, or an object.
         if isinstance(data, list):
@@ -175,11 +187,13 @@ class ExperimentMirror:
         if isinstance(data, dict) and name == "experiment.json":
             self._name = str(data.get("name") or "")
         await anyio.to_thread.run_sync(self._context.receipts.load, experiment)
-        path = document_path(experiment, name)
         commit = await document_commit(self._context, experiment, path, document)
         if commit is not None:
             await self._context.committer.commit(commit)
         return True
+
+    def _fail_at(self, name: str, why: str) -> None:
+        self._context.tally.problems.append(Problem(f"{name}: {why}", experiment=self._wanted.experiment))
 
     async def _exists(self) -> bool:
         """A server without `/experiments` may know the experiment all the same: one of its lists tells.

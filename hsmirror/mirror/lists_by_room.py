@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import anyio
 
@@ -30,7 +30,7 @@ class ListsByRoom:
         *,
         at_once: int,
         on_rows: OnRows | None,
-        has_vanished: Callable[[str | None], bool],
+        has_vanished: Callable[[str | None], Awaitable[bool]],
     ) -> None:
         self._context = context
         self._type = data_type
@@ -94,7 +94,7 @@ class ListsByRoom:
                 found,
                 [key.room],
                 participant=key.scope_id if is_of_person else None,
-                are_gone=not is_of_person and self._has_vanished(key.room),
+                are_gone=not found.rows and not is_of_person and await self._has_vanished(key.room),
             )
             if self._type.name == "variables":
                 await self._outcome.keep_timeline(key.room, found)
@@ -104,7 +104,7 @@ class ListsByRoom:
     async def _not_found(self, key: ListKey, error: NotFoundError) -> None:
         if key.scope is Scope.PARTICIPANT:
             return
-        if self._has_vanished(key.room):
+        if await self._has_vanished(key.room):
             await self._outcome.settle(nothing_found(), [key.room], are_gone=True)
         elif self._type.documented or self._outcome.upstream_rows_of([key.room]):
             self._fail_at(key, error)

@@ -84,11 +84,22 @@ async def test_only_what_is_damaged_is_asked_for(start_lab, tmp_path):
     lab.source.add_rows(EXPERIMENT, "room_abc123", "events", 3)
     requests = len(lab.requests)
     await run_repair(lab, tmp_path)
-    asked = [request.target for request in lab.requests[requests:]]
-    assert sum("/data/chat/room/" in target for target in asked) == 1
-    assert not any("/data/events/" in target for target in asked)
+    (asked,) = (request.target for request in lab.requests[requests:])
+    assert "/data/chat/room/" in asked
     # The next night goes on as if nothing had been.
     assert (await run_sync(lab, tmp_path)).exit_status == 0
+    assert differences(tmp_path / "archive", lab.source) == {}
+
+
+async def test_many_damaged_shards_of_a_short_list_come_with_the_whole_list_in_one_request(start_lab, tmp_path):
+    lab = await start_lab(**SMALL)
+    await run_sync(lab, tmp_path)
+    for broken in shards(tmp_path / "archive", EXPERIMENT, "chat"):
+        flip_a_bit(broken)
+    requests = len(lab.requests)
+    assert (await run_repair(lab, tmp_path)).is_sound
+    (asked,) = (request.target for request in lab.requests[requests:])
+    assert "/data/chat/experiment/" in asked
     assert differences(tmp_path / "archive", lab.source) == {}
 
 
