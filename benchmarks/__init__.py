@@ -1,0 +1,1 @@
+"""hsmirror and its peers, side by side on the same server and the same data: `python -m benchmarks`."""
