@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from benchmarks.table import document
 
 _TREE = Path(__file__).parent.parent
 _RAM_DISK = Path("/dev/shm")
+_ROW_BYTES = 500
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,13 +75,8 @@ def _chosen_peers(arguments: argparse.Namespace) -> list[str]:
 
 def _stage(stack: ExitStack, arguments: argparse.Namespace, scale: Scale, chosen: Sequence[Job]) -> Stage:
     """Data prepared, server running, for as long as the stack is open."""
-    memory = _RAM_DISK if os.access(_RAM_DISK, os.W_OK) else Path(tempfile.gettempdir())
-    work = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=memory, prefix="hsmirror-bench-")))
-    out = work
-    if arguments.out is not None:
-        out = Path(
-            stack.enter_context(tempfile.TemporaryDirectory(dir=arguments.out, prefix="hsmirror-bench-"))
-        )
+    work = _folder(stack, _RAM_DISK if _has_room(_RAM_DISK, scale) else Path(tempfile.gettempdir()))
+    out = work if arguments.out is None else _folder(stack, arguments.out)
     dataset = Dataset((arguments.data or work / "data").resolve())
     experiments = tuple(dict.fromkeys(job.experiment for job in chosen))
     for experiment in experiments:
@@ -88,7 +85,17 @@ def _stage(stack: ExitStack, arguments: argparse.Namespace, scale: Scale, chosen
     offer = Offer(dataset.root, experiments, scale.page_cap, scale.delay_seconds)
     program = None if arguments.no_nginx else nginx.installed()
     server: Server = stack.enter_context(serving(offer, work / "server", program))
-    return Stage(scale, dataset, server, out, arguments.peers_python, _say)
+    return Stage(scale, dataset, server, out, arguments.peers_python, PEERS, _say)
+
+
+def _folder(stack: ExitStack, parent: Path) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent, prefix="hsmirror-bench-")))
+
+
+def _has_room(disk: Path, scale: Scale) -> bool:
+    """For data, stored pages and outputs, each several times: containers often have a RAM disk of 64 MiB."""
+    needed_bytes = 10 * scale.rows * _ROW_BYTES + 3 * scale.files * scale.file_bytes
+    return os.access(disk, os.W_OK) and shutil.disk_usage(disk).free > needed_bytes
 
 
 def _report(stage: Stage, arguments: argparse.Namespace, chosen: Sequence[Job]) -> Report:
@@ -96,6 +103,7 @@ def _report(stage: Stage, arguments: argparse.Namespace, chosen: Sequence[Job]) 
     versions = module_versions(stage.python, names)
     versions |= {name: program_version(name) for peer in PEERS.values() for name in peer.needs}
     lacking = missing(PEERS.values(), versions)
+    began_at, load = datetime.now(UTC).strftime("%Y-%m-%d"), os.getloadavg()[0]
     peers = _chosen_peers(arguments)
     results = []
     for job in chosen:
@@ -103,14 +111,23 @@ def _report(stage: Stage, arguments: argparse.Namespace, chosen: Sequence[Job]) 
         if taking_part:
             results.append(run_job(stage, job, taking_part, lacking, arguments.rounds))
     return Report(
-        began_at=datetime.now(UTC).strftime("%Y-%m-%d"),
-        command=shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+        began_at=began_at,
+        command=_command(arguments),
         machine=machine(),
         server=stage.server.name,
+        load=load,
         rounds=arguments.rounds,
+        is_short=arguments.short,
         versions={name: version for name, version in versions.items() if version is not None},
         results=tuple(results),
     )
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """How this was started, as far as it bears on the figures."""
+    flags = ["--short"] * arguments.short + ["--no-nginx"] * arguments.no_nginx
+    chosen = [f"--{name} {key}" for name in ("job", "peer") for key in getattr(arguments, name) or ()]
+    return " ".join(["python -m benchmarks", *flags, *chosen, f"--rounds {arguments.rounds}"])
 
 
 def _serve(stage: Stage, chosen: Sequence[Job], peers: Sequence[str]) -> None:
@@ -126,7 +143,7 @@ def _by_hand(stage: Stage, job: Job, peer: str) -> str:
     out = stage.work / f"{job.key}-{peer}"
     out.mkdir()
     task = task_of(stage, job, out)
-    command = PEERS[peer].command(task)
+    command = stage.peers[peer].command(task)
     added = {name: value for name, value in environment(task).items() if os.environ.get(name) != value}
     return shlex.join(["env", *(f"{name}={value}" for name, value in added.items()), *command])
 

@@ -34,6 +34,12 @@ def measure_of(sample: Sample, measure: Measure) -> float:
     }[measure]
 
 
+def compared(result: JobResult) -> list[Measure]:
+    """What a job is compared by: time, and whatever else it has a target for."""
+    targets = {target.measure for target in result.job.targets}
+    return [measure for measure in Measure if measure is Measure.WALL or measure in targets]
+
+
 def measured_spread(result: JobResult, peer: str, measure: Measure) -> Spread | None:
     """One figure of a peer over all rounds; None where it has none."""
     return spread(measure_of(sample, measure) for sample in result.of(peer))

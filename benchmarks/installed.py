@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable
@@ -29,11 +30,12 @@ def module_versions(python: str, names: Iterable[str]) -> dict[str, str | None]:
 
 
 def program_version(name: str) -> str | None:
-    """The first line that a program says of its version; None where it is not installed."""
+    """What a program says of its version; None where it is not installed."""
     if shutil.which(name) is None:
         return None
     said = subprocess.run([name, "--version"], capture_output=True, text=True, check=False, timeout=60).stdout
-    return said.partition("\n")[0].strip()
+    found = re.search(r"\d+(\.\d+)+", said)
+    return found.group() if found is not None else "of an unknown version"
 
 
 def missing(peers: Iterable[Peer], versions: dict[str, str | None]) -> dict[str, str]:

@@ -11,13 +11,18 @@ from benchmarks.rounds import JobResult
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Results, and the circumstances without which they mean nothing. `began_at` is a date."""
+    """Results, and what they were found with. `began_at` is a date, `load` the machine's before it.
+
+    `is_short`: on tiny data, so that the figures mean nothing.
+    """
 
     began_at: str
     command: str
     machine: str
     server: str
+    load: float
     rounds: int
+    is_short: bool
     versions: dict[str, str]
     results: tuple[JobResult, ...]
 

@@ -29,6 +29,7 @@ def _plain(report: Report) -> dict[str, Any]:
         "command": report.command,
         "machine": report.machine,
         "server": report.server,
+        "load": report.load,
         "rounds": report.rounds,
         "versions": report.versions,
         "jobs": {

@@ -11,11 +11,11 @@ from benchmarks.dataset import Dataset, Expected
 from benchmarks.jobs import Job, Scale
 from benchmarks.measuring import measured, touch_memory
 from benchmarks.outputs import wrong
-from benchmarks.peers import PEERS, Task, environment
+from benchmarks.peers import Peer, Task, environment
 from benchmarks.server import Server
 
 _LONGEST_SECONDS = 900.0
-_SPARE_BYTES = 256 << 20
+_SPARE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,14 @@ class JobResult:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Where jobs run. `work` is for outputs; `python` runs the peers that are written in it."""
+    """Where jobs run, and who there is. `work` is for outputs; `python` runs the peers written in it."""
 
     scale: Scale
     dataset: Dataset
     server: Server
     work: Path
     python: str
+    peers: Mapping[str, Peer]
     say: Callable[[str], None]
 
 
@@ -108,16 +109,16 @@ def _run(stage: Stage, job: Job, peer: str, expected: Expected, number: int) -> 
     out = stage.work / "out"
     out.mkdir()
     try:
-        touch_memory(out, expected.row_bytes * 2 + expected.file_bytes + _SPARE_BYTES)
+        touch_memory(out, expected.row_bytes * 3 + expected.file_bytes + _SPARE_BYTES)
         task = task_of(stage, job, out)
-        command = PEERS[peer].command(task)
+        command = stage.peers[peer].command(task)
         requests_before = stage.server.requests_served()
         usage = measured(command, environment(task), out, longest_seconds=_LONGEST_SECONDS)
         requests = stage.server.requests_served() - requests_before
         if usage.exit_status:
             log = (out / "log").read_text(errors="replace").strip()
             return f"ended with status {usage.exit_status}: {log[-500:]}"
-        if why := wrong(PEERS[peer].forms[job.work], out, expected):
+        if why := wrong(stage.peers[peer].forms[job.work], out, expected):
             return f"its output is wrong: {why}"
     finally:
         shutil.rmtree(out)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks.figures import Spread, Verdict, measured_spread, paired_ratio, verdict
+from benchmarks.figures import Verdict, compared, measured_spread, paired_ratio, verdict
 from benchmarks.jobs import REFERENCE, Measure, Target
 from benchmarks.peers import PEERS
 from benchmarks.report import Report
 from benchmarks.rounds import JobResult
+from benchmarks.text import MIB, measure_suffix, number, quantity, spread_of
 
 _COLUMNS = (
     ("curl", ("curl",)),
@@ -21,9 +22,6 @@ _COLUMNS = (
 )
 """Of the first table; the first of these peers that takes part in a job stands for the column."""
 
-_MIB = 1 << 20
-_OF = {Measure.WALL: "", Measure.CPU: ", CPU", Measure.PEAK: ", peak memory"}
-
 
 def document(report: Report) -> str:
     """All of it."""
@@ -35,9 +33,11 @@ def document(report: Report) -> str:
 
 def _heading(report: Report) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in sorted(report.versions.items()))
+    warning = "**A smoke test: its figures mean nothing.** " if report.is_short else ""
     return (
-        f"# Speed\n\n{report.began_at}, `{report.command}`: {report.machine}, loopback, served by "
-        f"{report.server}, {report.rounds} rounds after one to warm up. {versions}.\n\n"
+        f"# Speed\n\n{warning}{report.began_at}, `{report.command}`: {report.machine}, loopback, served by "
+        f"{report.server}, {report.rounds} rounds after one to warm up; load before it {report.load:.1f}. "
+        f"{versions}.\n\n"
         "Times are from start to end of the process, imports included; medians, and ratios within a round, "
         "with the least and the most in brackets. × is times as long as curl. Every output was checked against "
         "the data, byte by byte (dlt's, which rewrites rows, by their ids), before its figure counted."
@@ -53,14 +53,12 @@ def _summary(results: Sequence[JobResult]) -> str:
 
 def _summary_rows(result: JobResult) -> Iterator[list[str]]:
     targets = result.job.targets
-    for measure in Measure:
+    for measure in compared(result):
         verdicts = [verdict(result, target) for target in targets if target.measure is measure]
-        if measure is not Measure.WALL and not verdicts:
-            continue
         cells = [_cell(result, peers, measure) for _, peers in _COLUMNS]
         to_reach = "; ".join(_wanted(each.target) for each in verdicts)
         reached = "; ".join(_reached(each) for each in verdicts)
-        yield [f"{result.job.title}{_OF[measure]}", *cells, to_reach, reached]
+        yield [f"{result.job.title}{measure_suffix(measure)}", *cells, to_reach, reached]
 
 
 def _cell(result: JobResult, peers: Sequence[str], measure: Measure) -> str:
@@ -69,21 +67,21 @@ def _cell(result: JobResult, peers: Sequence[str], measure: Measure) -> str:
         return ""
     value = measured_spread(result, peer, measure)
     if value is None:
-        return "failed" if peer in result.failures else "–"
-    if measure is Measure.PEAK:
-        return f"{value.median / _MIB:.0f} MiB"
-    ratio = paired_ratio(result, peer, REFERENCE, measure)
-    if peer == REFERENCE or ratio is None:
-        return f"1 ({_seconds(value.median)} s)" if peer == REFERENCE else f"{_seconds(value.median)} s"
-    return f"{_number(ratio.median)} ×"
+        return "failed" if peer in result.failures else "missing" if peer in result.absent else "–"
+    ratio = None if measure is Measure.PEAK else paired_ratio(result, peer, REFERENCE, measure)
+    if ratio is None:
+        return quantity(value.median, measure)
+    if peer == REFERENCE:
+        return f"1 ({quantity(value.median, measure)})"
+    return f"{number(ratio.median)} ×"
 
 
 def _wanted(target: Target) -> str:
     if target.peer is None:
-        return f"≤ {target.at_most / _MIB:.0f} MiB"
+        return f"≤ {quantity(target.at_most, target.measure)}"
     title = PEERS[target.peer].title
     if target.at_most < 1:
-        return f"≥ {1 / target.at_most:.0f} × faster than {title}"
+        return f"≥ {1 / target.at_most:.0f} × better than {title}"
     return f"≤ {target.at_most:.2f} × {title}"
 
 
@@ -92,11 +90,11 @@ def _reached(each: Verdict) -> str:
         return "not measured"
     value = each.reached.median
     if each.target.peer is None:
-        text = f"{value / _MIB:.0f} MiB"
+        text = quantity(value, each.target.measure)
     elif each.target.at_most < 1:
-        text = f"{_number(1 / value)} ×"
+        text = f"{number(1 / value)} ×"
     else:
-        text = f"{_number(value)} ×"
+        text = f"{number(value)} ×"
     return text if each.is_met else f"**{text}**, missed"
 
 
@@ -120,11 +118,11 @@ def _detail(result: JobResult, peer: str) -> list[str]:
     ratio = paired_ratio(result, peer, REFERENCE)
     return [
         PEERS[peer].title,
-        _range(wall),
-        _range(ratio) if ratio is not None else "–",
-        _seconds(cpu.median),
-        _number(cpu.median / amount),
-        f"{peak.median / _MIB:.0f}",
+        spread_of(wall),
+        spread_of(ratio) if ratio is not None else "–",
+        number(cpu.median),
+        number(cpu.median / amount),
+        f"{peak.median / MIB:.0f}",
         f"{max(sample.requests for sample in samples):,}",
     ]
 
@@ -144,20 +142,6 @@ def _notes(report: Report) -> str:
     return "## Who is who\n\n" + "\n".join(lines)
 
 
-# --- text ------------------------------------------------------------------------------------------------
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _range(value: Spread) -> str:
-    return f"{_number(value.median)} [{_number(value.least)}–{_number(value.most)}]"
-
-
-def _number(value: float) -> str:
-    """Two decimals, fewer where they say nothing."""
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}" if value < 100 else f"{value:.0f}"
-
-
-def _seconds(value: float) -> str:
-    return _number(value)
