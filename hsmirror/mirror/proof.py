@@ -9,21 +9,13 @@ does not move can be read page by page. That is how a wrong total is told from a
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from hsmirror.api.paging import Claims
 
 MOST_PASSES = 3
-
-_FEW = 65_536
-_BUCKETS = 64
-_MASK = (1 << 64) - 1
-_HIGHEST_HASHES = [(number + 1) * ((1 << 64) // _BUCKETS) - (1 << 63) - 1 for number in range(_BUCKETS)]
-"""Of each bucket: hashes are spread evenly over the signed 64-bit integers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,47 +97,3 @@ def _settled(before: PassFacts, last: PassFacts, distinct_in_all: int | None) ->
             f"the server says {total} rows; two readings agree on {last.distinct}, and there are no more",
         )
     return None
-
-
-class DistinctCounter:
-    """Counts distinct rows by the hashes of what identifies them, in eight bytes a row.
-
-    Two different rows with the same 64-bit hash would count as one: that is taken for a repeat, which costs
-    a second reading and never a row.
-    """
-
-    def __init__(self) -> None:
-        self._few: set[int] = set()
-        self._buckets: list[array[int]] | None = None
-        self._sum = 0
-
-    def add(self, identities: Iterable[object]) -> None:
-        hashes = list(map(hash, identities))
-        self._sum += sum(hashes)
-        if self._buckets is None:
-            self._few.update(hashes)
-            if len(self._few) > _FEW:
-                self._buckets = [array("q") for _ in range(_BUCKETS)]
-                self._sort_in(self._few)
-                self._few = set()
-        else:
-            self._sort_in(hashes)
-
-    def count(self) -> int:
-        if self._buckets is None:
-            return len(self._few)
-        return sum(len(set(bucket)) for bucket in self._buckets)
-
-    @property
-    def fingerprint(self) -> int:
-        """The same for the same rows in any order."""
-        return self._sum & _MASK
-
-    def _sort_in(self, hashes: Iterable[int]) -> None:
-        assert self._buckets is not None
-        ordered = sorted(hashes)
-        start = 0
-        for bucket, highest in zip(self._buckets, _HIGHEST_HASHES, strict=True):
-            end = bisect_right(ordered, highest, start)
-            bucket.extend(ordered[start:end])
-            start = end

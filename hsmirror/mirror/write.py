@@ -18,8 +18,8 @@ from hsmirror.api.envelope import Page, Row
 from hsmirror.archive.durable import Modes, make_folder
 from hsmirror.archive.forgotten import Forgotten
 from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, read_rows
+from hsmirror.mirror.distinct import DistinctCounter
 from hsmirror.mirror.people import person_of
-from hsmirror.mirror.proof import DistinctCounter
 from hsmirror.model import ListKey
 
 WAITING_BYTES = 16 << 20
@@ -77,8 +77,10 @@ class ListWriter:
         self._on_rows = on_rows
         self._on_recordings = on_recordings
         self._builders: dict[str | None, ShardBuilder] = {}
-        self._counter = DistinctCounter()
+        self._counter = DistinctCounter(staging.new_path, staging.modes)
         self.rows = 0
+        self.distinct = 0
+        """Of `rows`; counted when they are sealed."""
         self.forgotten_rows: Counter[str | None] = Counter()
         """Of `rows`, by room: those that were left out."""
         self.forgotten_marks: Counter[int] = Counter()
@@ -86,10 +88,6 @@ class ListWriter:
 
     def __repr__(self) -> str:
         return f"<ListWriter of {self._key}, rows={self.rows}, rooms={len(self._builders)}>"
-
-    @property
-    def distinct(self) -> int:
-        return self._counter.count()
 
     @property
     def fingerprint(self) -> int:
@@ -119,14 +117,19 @@ class ListWriter:
         """The pass came to nothing: what waits in memory goes."""
         self._staging.waiting_bytes -= sum(builder.waiting_bytes for builder in self._builders.values())
         self._builders = {}
+        self._counter.close()
 
     async def seal(self) -> dict[str | None, list[StagedPart]]:
         """The staged parts by room, not yet synced."""
         builders = self._builders
         self._staging.waiting_bytes -= sum(builder.waiting_bytes for builder in builders.values())
-        return await anyio.to_thread.run_sync(
-            lambda: {room: builder.seal() for room, builder in builders.items()}
-        )
+
+        def work() -> dict[str | None, list[StagedPart]]:
+            self.distinct = self._counter.count()
+            self._counter.close()
+            return {room: builder.seal() for room, builder in builders.items()}
+
+        return await anyio.to_thread.run_sync(work)
 
     def _builder(self, room: str | None) -> ShardBuilder:
         builder = self._builders.get(room)
