@@ -13,14 +13,16 @@ LIMIT_BYTES = 8 << 20
 class AnswerMemory:
     """Counts the bytes of answers from the wire until their rows are written, and holds reading back.
 
-    An answer is read on while all of them together are below `limit_bytes`. The one that was begun first is
-    read on in any case: so each comes to its end, and one that is larger than the limit does so alone.
+    An answer is read on while all of them together are below `limit_bytes`. Where none is being written, so
+    that nothing would ever make room, the one that was begun first is read on all the same: each comes to its
+    end, and one that is larger than the limit does so alone.
     """
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
         self._limit_bytes = limit_bytes
         self._readings: dict[AnswerReading, None] = {}  # in the order in which they were begun
         self._has_changed: anyio.Event | None = None
+        self._written_now = 0
         self.held_bytes = 0
 
     def __repr__(self) -> str:
@@ -36,6 +38,16 @@ class AnswerMemory:
         self._wake()
 
     @contextmanager
+    def writing(self, size_bytes: int) -> Iterator[None]:
+        """While an answer that is held is written; afterwards it is no longer in memory."""
+        self._written_now += 1
+        try:
+            yield
+        finally:
+            self._written_now -= 1
+            self.release(size_bytes)
+
+    @contextmanager
     def reading(self) -> Iterator[AnswerReading]:
         """While an answer is read; what has come of it counts until then."""
         reading = AnswerReading(self)
@@ -47,8 +59,10 @@ class AnswerMemory:
             self.release(reading.received_bytes)
 
     async def wait_for_room(self, reading: AnswerReading) -> None:
-        """Until there is room for more of this answer, or it is the oldest."""
-        while self.held_bytes >= self._limit_bytes and next(iter(self._readings)) is not reading:
+        """Until there is room for more of this answer, or it is the oldest and nothing else makes room."""
+        while self.held_bytes >= self._limit_bytes and (
+            self._written_now or next(iter(self._readings)) is not reading
+        ):
             if self._has_changed is None:
                 self._has_changed = anyio.Event()
             await self._has_changed.wait()

@@ -273,10 +273,8 @@ class _Pass:
             await self._hand_on(self._early.pop(offset))
 
     async def _hand_on(self, page: Page) -> None:
-        try:
+        with self._memory.writing(page.size_bytes):
             await self._sink.write(page)
-        finally:
-            self._memory.release(page.size_bytes)
 
     def forget_pages(self) -> None:
         """What a pass that was broken off has not handed on."""

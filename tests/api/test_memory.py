@@ -55,6 +55,18 @@ async def test_reading_goes_on_as_soon_as_others_leave_room() -> None:
             await later
 
 
+async def test_beyond_the_limit_nothing_is_read_while_what_is_written_makes_room() -> None:
+    memory = AnswerMemory(100)
+    memory.hold(150)
+    with memory.writing(150):
+        waiting = asyncio.create_task(read(memory, 50))
+        await asyncio.sleep(0.01)
+        assert memory.held_bytes == 150
+    async with asyncio.timeout(5):
+        await waiting
+    assert memory.held_bytes == 0
+
+
 async def test_an_answer_that_is_broken_off_leaves_its_room_to_others() -> None:
     memory = AnswerMemory(100)
     broken = asyncio.create_task(read(memory, 10**9))
