@@ -100,8 +100,9 @@ _ASKED_BEFOREHAND = 40
 
 @dataclass(eq=False, slots=True)
 class Reservation:
-    """Requests that are kept for a list that has been begun."""
+    """Requests of an endpoint that are kept for a list that has been begun."""
 
+    endpoint: str
     requests: int
 
     def spend(self) -> None:
@@ -126,7 +127,7 @@ class Gate:
         longest_wait_seconds: float | None = None,
     ) -> None:
         self._budget = budget
-        self._agenda = Agenda(budget)
+        self._agenda = Agenda(budget, self._to_come)
         self._clock = clock
         self._slots = slots
         self._shared = shared
@@ -185,13 +186,16 @@ class Gate:
         Raises:
             UnaffordableListError: they do not.
         """
-        reservation = Reservation(requests)
+        reservation = Reservation(endpoint, requests)
         self._require_affordable(endpoint, requests)
         self._reservations.add(reservation)
         try:
             yield reservation
         finally:
             self._reservations.discard(reservation)
+
+    def _to_come(self, endpoint: str) -> int:
+        return sum(each.requests for each in self._reservations if each.endpoint == endpoint)
 
     def _require_affordable(self, endpoint: str, requests: int) -> None:
         limits = self._budget.limits

@@ -1,12 +1,14 @@
 """What goes next: the requests that wait, and the choice among them.
 
 A request goes as soon as the budget allows its endpoint another one; among those that may go, the most urgent
-goes first, then the one that has waited longest. So no request waits behind one that the limits hold back.
+goes first, then one of the endpoint with the most to come, which the run will wait for in the end, then the one
+that has waited longest. So no request waits behind one that the limits hold back.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import count
@@ -34,10 +36,14 @@ class Ticket:
 
 
 class Agenda:
-    """The waiting requests by endpoint. No I/O: `take` decides, the caller acts."""
+    """The waiting requests by endpoint. No I/O: `take` decides, the caller acts.
 
-    def __init__(self, budget: Budget) -> None:
+    `to_come` tells how many requests of an endpoint are known to follow, as far as lists have been begun.
+    """
+
+    def __init__(self, budget: Budget, to_come: Callable[[str], int] = lambda _: 0) -> None:
         self._budget = budget
+        self._to_come = to_come
         self._waiting: dict[str, list[tuple[Urgency, int, Ticket]]] = {}
         self._numbers = count()
 
@@ -59,10 +65,14 @@ class Agenda:
 
     def take(self, now: float) -> Ticket | None:
         """The request to send now, counted as sent; None where none may go yet."""
-        ready = [queue for endpoint, queue in self._queues() if self._budget.wait_seconds(endpoint, now) <= 0]
+        ready = [
+            (queue[0][0], -self._to_come(endpoint), queue[0][1], queue)
+            for endpoint, queue in self._queues()
+            if self._budget.wait_seconds(endpoint, now) <= 0
+        ]
         if not ready:
             return None
-        _, _, ticket = heapq.heappop(min(ready, key=lambda queue: queue[0][:2]))
+        _, _, ticket = heapq.heappop(min(ready)[-1])
         self._budget.sent(ticket.endpoint)
         return ticket
 

@@ -29,6 +29,13 @@ def test_the_most_urgent_goes_first_then_the_one_that_waited_longest() -> None:
     assert [agenda.take(NOW) for _ in range(5)] == [address, documented, later, newer, None]
 
 
+def test_of_those_as_urgent_one_of_the_endpoint_with_the_most_to_come_goes_first() -> None:
+    agenda = Agenda(Budget(Limits()), {"a": 3, "b": 200, "c": 50}.__getitem__)
+    short, long = agenda.add("a", Urgency.DOCUMENTED), agenda.add("b", Urgency.DOCUMENTED)
+    urgent, between = agenda.add("a", Urgency.CATALOGUE), agenda.add("c", Urgency.DOCUMENTED)
+    assert [agenda.take(NOW) for _ in range(4)] == [urgent, long, between, short]
+
+
 def test_no_request_waits_behind_one_that_the_limits_hold_back() -> None:
     agenda = Agenda(Budget(Limits(requests_per_minute_per_endpoint=1)))
     first, held = agenda.add("a", Urgency.ADDRESS), agenda.add("a", Urgency.ADDRESS)
