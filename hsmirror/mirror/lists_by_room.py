@@ -18,6 +18,9 @@ from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.reading import OnRows, nothing_found, read_proven
 from hsmirror.model import DataType, ListKey, Scope
 
+ROOMS_ASKED_BEFOREHAND = 3
+"""A newer type without a list at experiment scope is not offered where these are all answered with 404."""
+
 
 class ListsByRoom:
     """Reads lists of single rooms and settles them. `has_vanished`: the server no longer has that room."""
@@ -48,7 +51,8 @@ class ListsByRoom:
         """
         self._context.tally.lists += sum(map(len, by_room))
         if may_be_absent and by_room:
-            asked = {0, len(by_room) // 2, len(by_room) - 1}
+            step = max(1, (len(by_room) - 1) // (ROOMS_ASKED_BEFOREHAND - 1))
+            asked = set(range(0, len(by_room), step)[:ROOMS_ASKED_BEFOREHAND])
             await self._ask_some([by_room[number] for number in sorted(asked)])
             by_room = [keys for number, keys in enumerate(by_room) if number not in asked]
         waiting = iter(by_room)
@@ -75,14 +79,24 @@ class ListsByRoom:
             raise stopped[0]
 
     async def _ask_some(self, by_room: Iterable[Sequence[ListKey]]) -> None:
-        """A newer type without a list at experiment scope: a few rooms tell whether it is offered."""
+        """A few rooms tell whether the type is offered; each of them is to be read anyway."""
         refused: list[NotFoundError] = []
-        keys = [key for keys in by_room for key in keys]
-        for key in keys:
+        failed: list[UpstreamError] = []
+
+        async def ask(key: ListKey) -> None:
             try:
                 await self._read_one(key)
             except NotFoundError as error:
                 refused.append(error)
+            except UpstreamError as error:
+                failed.append(error)
+
+        keys = [key for keys in by_room for key in keys]
+        async with anyio.create_task_group() as tasks:
+            for key in keys:
+                tasks.start_soon(ask, key)
+        if failed:
+            raise failed[0]
         if keys and len(refused) == len(keys):
             raise refused[0]
 
