@@ -23,6 +23,7 @@ from hsmirror.mirror.lists_by_room import ListsByRoom
 from hsmirror.mirror.memory import ReadList, list_receipt
 from hsmirror.mirror.narrowing import MOST_ROWS, rooms_that_moved
 from hsmirror.mirror.night import (
+    FEW_PAGES,
     LOOKED_FOR_AT_ONCE,
     HeldList,
     Room,
@@ -203,8 +204,8 @@ class TypeMirror:
             )
         is_listed = Scope.EXPERIMENT in self._type.scopes
         can_probe = is_listed and self._type.paged and held.total is not None
-        if self._type.name == "rooms" and whole_requests(held) <= 2:
-            can_probe = False  # a room that went and one that came leave the total as it was
+        if self._type.name == "rooms" and whole_requests(held) <= FEW_PAGES:
+            can_probe = False
         plan = partial(
             tonight,
             held,

@@ -16,6 +16,10 @@ from hsmirror.mirror.plan import Way, pages
 
 Room = str | None
 
+FEW_PAGES = 2
+"""The rooms' own list is read every night where it takes no more: a room that went and one that came leave its
+total as it was."""
+
 LOOKED_FOR_AT_ONCE = 16
 """Rooms that are read before it is asked again whether all late rows are found."""
 
@@ -161,7 +165,11 @@ def tonight(
         return Night(Step.WHOLE)
     if not unsettled:
         return Night(Step.PROBE)
-    if None in unsettled or not can_by_room or whole_requests(held) <= room_requests(held, unsettled) + 1:
+    if (
+        None in unsettled
+        or not can_by_room
+        or _grown_requests(held, unsettled) <= room_requests(held, unsettled) + 1
+    ):
         return Night(Step.WHOLE)
     return Night(Step.ROOMS, _named(unsettled))
 
@@ -203,12 +211,20 @@ def whole_requests(held: HeldList) -> int:
 
 
 def room_requests(held: HeldList, rooms: Iterable[Room]) -> int:
-    """Requests for the lists of these rooms; a new room's is taken to be a page."""
-    requests = 0
-    for room in rooms:
-        of_room = held.rooms.get(room)
-        requests += pages(of_room.rows, held.page_rows) if of_room is not None and held.page_rows else 1
-    return requests
+    """Requests for the lists of these rooms; a new one is taken to be as long as those that are held."""
+    known = [held.rooms.get(room) for room in rooms]
+    if not held.page_rows:
+        return len(known)
+    requests = sum(pages(room.rows, held.page_rows) for room in known if room is not None)
+    usual = [pages(room.rows, held.page_rows) for room in held.rooms.values()]
+    return requests + ceil(known.count(None) * sum(usual) / len(usual)) if usual else len(known)
+
+
+def _grown_requests(held: HeldList, rooms: Iterable[Room]) -> int:
+    """Requests for all of a list with what has come to it: new rooms as large as those that are held."""
+    new = sum(1 for room in rooms if room not in held.rooms)
+    rows = held.rows + held.rows * new // max(1, len(held.rooms))
+    return pages(rows, held.page_rows) if held.page_rows else 1
 
 
 def suspects(held: HeldList, states: Mapping[str, RoomState], read: Iterable[Room]) -> list[str]:

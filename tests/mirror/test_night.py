@@ -63,6 +63,13 @@ def test_and_with_the_whole_list_where_that_takes_fewer_requests() -> None:
     assert plan(held_list(*rooms, page_rows=5000), states).step is Step.WHOLE
 
 
+def test_what_new_rooms_will_add_to_the_whole_list_counts() -> None:
+    """Twenty rooms of half a page are held, twelve are new: sixteen pages, or twelve rooms and the total."""
+    held = held_list(page_rows=101, **dict.fromkeys(many(20), replace(READ, rows=50)))
+    states = dict.fromkeys(many(20), SETTLED) | dict.fromkeys(many(32)[20:], RUNNING)
+    assert plan(held, states).step is Step.ROOMS
+
+
 @pytest.mark.parametrize(
     ("state", "read_at", "is_read_again"),
     [
