@@ -40,6 +40,11 @@ class HeldLists:
             self._layout.location(receipt.path), receipt.size_bytes
         )
 
+    def has_any(self, experiment: str) -> bool:
+        """Is anything held of an experiment?"""
+        held = self._experiment(experiment)
+        return bool(held.rooms or held.lists)
+
     def rooms_of(self, experiment: str) -> list[str]:
         """Every room that rows of any data type are held of."""
         rooms = self._experiment(experiment).rooms

@@ -13,7 +13,6 @@ from math import ceil
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.errors import ConfigurationError
 from hsmirror.model import DataType, Scope, Window
-from hsmirror.pace.budget import Limits
 
 
 class Way(StrEnum):
@@ -68,17 +67,3 @@ def narrowed(data_type: DataType, window: Window) -> Window:
     if data_type.takes_time_range:
         return window
     return Window(participant=window.participant)
-
-
-def least_seconds(requests_by_endpoint: dict[str, int], limits: Limits) -> float:
-    """How long the limits alone make so many requests take, from a full budget: the last one's start."""
-    whole = sum(requests_by_endpoint.values())
-    by_hour = max(0, ceil(whole / limits.requests_per_hour) - 1) * limits.hour_seconds
-    by_minute = max(
-        (
-            max(0, ceil(count / limits.requests_per_minute_per_endpoint) - 1) * limits.minute_seconds
-            for count in requests_by_endpoint.values()
-        ),
-        default=0.0,
-    )
-    return max(by_hour, by_minute)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -18,27 +19,31 @@ from hsmirror.api.envelope import Page
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.reader import Archive
 from hsmirror.archive.receipts import FileReceipt
+from hsmirror.archive.segments import Receipts
 from hsmirror.clock import Clock, SystemClock
 from hsmirror.errors import ForbiddenError, KeyRefusedError, NotFoundError, UpstreamError
 from hsmirror.mirror.catalogue import all_experiments
 from hsmirror.mirror.connection import Connection, connected
 from hsmirror.mirror.context import Absences, key_mark
-from hsmirror.mirror.fetch import Request
-from hsmirror.mirror.held import HeldLists
-from hsmirror.mirror.lists import LARGEST_LIMIT, endpoint_of, path_segment
-from hsmirror.mirror.night import (
-    HeldList,
-    Policy,
-    RoomState,
-    Step,
-    room_requests,
-    tonight,
-    whole_requests,
+from hsmirror.mirror.cost import (
+    SAMPLED_ROOMS,
+    needs_sample,
+    of_night,
+    room_by_room,
+    total_requests,
+    whole_list,
 )
-from hsmirror.mirror.plan import Way, choose_way, least_seconds, pages, wanted_types
-from hsmirror.mirror.room_states import room_state
+from hsmirror.mirror.fetch import Request, Wire
+from hsmirror.mirror.held import HeldLists
+from hsmirror.mirror.lists import FALLBACK_LIMIT, LARGEST_LIMIT, endpoint_of, path_segment
+from hsmirror.mirror.lists_by_room import ROOMS_ASKED_BEFOREHAND
+from hsmirror.mirror.night import FEW_PAGES, HeldList, Policy, RoomState, tonight, whole_requests
+from hsmirror.mirror.plan import Way, choose_way, wanted_types
+from hsmirror.mirror.probing import Probes
+from hsmirror.mirror.room_states import held_room_states, room_state
 from hsmirror.model import DataType, ListKey, Scope, Secret
 from hsmirror.pace.agenda import Urgency
+from hsmirror.pace.duration import Requests, Steps, foretold_seconds
 from hsmirror.settings import ExperimentSettings, Settings
 
 
@@ -67,7 +72,8 @@ class PlannedExperiment(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PlanReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole run. `seconds` is what the limits alone make it take, from a full budget."""
+    """The whole run. `seconds` is what its requests will take: from a full budget, answered as quickly as the
+    probes were. Recording files come on top."""
 
     experiments: tuple[PlannedExperiment, ...] = ()
     requests: int = 0
@@ -83,34 +89,55 @@ async def plan(
     *,
     is_full: bool = False,
     clock: Clock | None = None,
+    state_folder: Path | None = None,
+    wire: Wire | None = None,
 ) -> PlanReport:
-    """Find out what `sync` would do; `is_full`: what `sync --full` would.
+    """Find out what `sync` would do; `is_full`: what `sync --full` would. The rest is as in `RunOptions`.
 
     Raises:
         KeyRefusedError, UpstreamError: the API refuses the key, or cannot be asked.
     """
-    async with connected(settings, key, clock or SystemClock()) as connection:
+    async with connected(
+        settings, key, clock or SystemClock(), state_folder=state_folder, wire=wire
+    ) as connection:
         chosen = {each.id: each for each in experiments if each.id != "*"}
         everything = next((each for each in experiments if each.id == "*"), None)
         if everything is not None:
             for each in await all_experiments(connection.fetcher):
                 chosen.setdefault(each, msgspec.structs.replace(everything, id=each))
         holdings = await anyio.to_thread.run_sync(_holdings, settings, key, connection.clock, is_full)
-        costs: Counter[str] = Counter()
-        planned = [await _Planning(connection, each, costs, holdings).plan() for each in chosen.values()]
+        listed = connection.fetcher.statistics().requests
+        probes = Probes(connection.reader, connection.clock)
+        plannings = [_Planning(connection, each, holdings, probes) for each in chosen.values()]
+        planned = [await planning.plan() for planning in plannings]
         return PlanReport(
             experiments=tuple(planned),
-            requests=costs.total(),
-            seconds=least_seconds(dict(costs), connection.limits),
+            requests=listed + sum(each.requests for each in planned),
+            seconds=_foretold_seconds(
+                plannings, connection, probes, at_once=settings.limits.max_concurrent_requests
+            ),
             probe_requests=connection.fetcher.statistics().requests,
             notes=tuple(f"{each.id}: {each.note}" for each in planned if each.note),
         )
 
 
+def _foretold_seconds(
+    plannings: Sequence[_Planning], connection: Connection, probes: Probes, *, at_once: int
+) -> float:
+    stages: list[list[Steps]] = [
+        [(Requests("experiments", len(plannings)),)],
+        [steps for planning in plannings for steps in planning.before],
+        [steps for planning in plannings for steps in planning.lists],
+    ]
+    return foretold_seconds(stages, connection.limits, at_once=at_once, latency_seconds=probes.latency_seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class _Holdings:
-    """What is held, as far as it spares requests. `absences` None: there is no archive yet."""
+    """What is held, as far as it spares requests. `receipts` and `absences` None: there is no archive yet."""
 
+    layout: Layout
+    receipts: Receipts | None
     lists: HeldLists
     files: Counter[str]
     absences: Absences | None
@@ -127,6 +154,8 @@ def _holdings(settings: Settings, key: Secret, clock: Clock, is_full: bool) -> _
             receipts, clock, key_mark=key_mark(key), recheck_seconds=recheck_seconds, is_ignored=is_full
         )
     return _Holdings(
+        layout,
+        receipts,
         HeldLists(layout, receipts, now=clock.epoch()),
         Counter(receipt.experiment for receipt in receipts or () if isinstance(receipt, FileReceipt)),
         absences,
@@ -139,71 +168,59 @@ class _NotAskedError(NotFoundError):
 
 
 class _Planning:
-    """One experiment; `costs` counts requests by endpoint, for all experiments together."""
+    """One experiment: its probes, and the requests that follow from what they told."""
 
     def __init__(
-        self, connection: Connection, chosen: ExperimentSettings, costs: Counter[str], holdings: _Holdings
+        self, connection: Connection, chosen: ExperimentSettings, holdings: _Holdings, probes: Probes
     ) -> None:
         self._connection = connection
         self._chosen = chosen
-        self._costs = costs
         self._holdings = holdings
+        self._probes = probes
         self._is_whole = not (chosen.rooms or chosen.participants or chosen.start_time or chosen.end_time)
+        self._rooms: list[str] = []
+        self._room_count = 0
         self._states: dict[str, RoomState] = {}
-        self._before = costs.total()
+        self._held_states: dict[str, RoomState] = {}
         self._mints = False
-        self._page_size = LARGEST_LIMIT
+        self._page_rows = LARGEST_LIMIT
+        self.before: list[Steps] = []
+        """What everything else waits for: on nights the rooms."""
+        self.lists: list[Steps] = []
+        """All else, by list."""
 
     async def plan(self) -> PlannedExperiment:
+        """Ask, and find `lists`."""
         chosen = self._chosen
         types = wanted_types(chosen.data_types)
-        self._cost("experiments", 3)
         if not await self._exists():
-            return PlannedExperiment(chosen.id, note="the API knows no such experiment")
-        rooms = await self._rooms()
+            return PlannedExperiment(chosen.id, note="the API knows no such experiment", requests=2)
+        self.lists.append((Requests("experiments", self._other_documents()),))
+        await self._learn_rooms()
         probed: dict[DataType, Page | UpstreamError] = {}
 
         async def probe(data_type: DataType) -> None:
-            probed[data_type] = await self._probe(data_type, rooms)
+            probed[data_type] = await self._probe(data_type)
 
         async with anyio.create_task_group() as tasks:
             for data_type in types:
                 tasks.start_soon(probe, data_type)
         await self._learn_page_size(probed)
-        planned = tuple(self._type(each, probed[each], rooms) for each in types)
+        planned = [await self._type(each, probed[each]) for each in types]
         files = None
         recordings = next((each for each in planned if each.data_type == "recordings"), None)
         if chosen.files and recordings is not None and recordings.rows is not None:
             files = max(0, recordings.rows - self._held_recordings())
-            self._cost("data/recordings", files if self._mints else 0)
+            self.lists.append((Requests("data/recordings", files if self._mints else 0),))
         return PlannedExperiment(
             chosen.id,
-            rooms=len(rooms),
-            types=planned,
+            rooms=self._room_count,
+            types=tuple(planned),
             files=files,
-            requests=self._costs.total() - self._before,
+            requests=1 + sum(map(total_requests, (*self.before, *self.lists))),
         )
 
-    async def _rooms(self) -> list[str]:
-        if self._chosen.rooms:
-            return list(self._chosen.rooms)
-        key = self._key(DATA_TYPES["rooms"], Scope.EXPERIMENT, self._chosen.id)
-        try:
-            page = await self._connection.reader.first_page(key, LARGEST_LIMIT)
-        except (NotFoundError, ForbiddenError):
-            return []
-        for room, row in zip(page.rooms, page.rows, strict=True):
-            if room is not None:
-                self._states[room] = room_state(row)
-        return list(self._states)
-
-    def _held_recordings(self) -> int:
-        """Of the recordings that the server lists: those that are held, and those of forgotten persons."""
-        held = self._holdings.lists.list_of(self._chosen.id, "recordings")
-        gone = sum(each.gone_rows for each in held.rooms.values()) if held is not None else 0
-        unaccounted = held.unaccounted if held is not None else 0
-        return max(0, self._holdings.files[self._chosen.id] - gone) + max(0, unaccounted)
-
+    # --- what is asked -------------------------------------------------------------------------------
     async def _exists(self) -> bool:
         """Does the server know the experiment, by its definition or by one of its lists?"""
         request = Request(
@@ -212,21 +229,60 @@ class _Planning:
         try:
             await self._connection.fetcher.get(request)
         except (NotFoundError, ForbiddenError):
-            return not isinstance(await self._probe(DATA_TYPES["events"], []), NotFoundError)
+            return not isinstance(await self._probe(DATA_TYPES["events"]), NotFoundError)
         return True
 
-    async def _probe(self, data_type: DataType, rooms: Sequence[str]) -> Page | UpstreamError:
+    def _other_documents(self) -> int:
+        whats = (f"experiments/{{id}}/{name} of {self._chosen.id}" for name in ("config", "export"))
+        absences = self._holdings.absences
+        return sum(1 for what in whats if absences is None or absences.why(what) is None)
+
+    async def _learn_rooms(self) -> None:
+        """The rooms, as the run will know them: all that have changed on a night, their number at first."""
+        held = await anyio.to_thread.run_sync(self._holdings.lists.list_of, self._chosen.id, "rooms")
+        if held is not None and self._holdings.receipts is not None:
+            layout, receipts = self._holdings.layout, self._holdings.receipts
+            self._held_states = await anyio.to_thread.run_sync(
+                held_room_states, layout, receipts, self._chosen.id, held
+            )
+        if self._chosen.rooms:
+            self._rooms = list(self._chosen.rooms)
+            self._room_count = len(self._rooms)
+            return
+        key = self._key(DATA_TYPES["rooms"], Scope.EXPERIMENT, self._chosen.id)
+        try:
+            page = await self._probes.first_page(key, LARGEST_LIMIT)
+            total = page.pagination.total or 0
+            is_all = total <= len(page.rows)
+            if not is_all and held is not None and total - held.unaccounted == held.rows:
+                self._states = self._held_states
+            elif not is_all and self._holdings.lists.has_any(self._chosen.id):
+                await self._connection.reader.read(key, self)
+            else:
+                await self.write(page)
+        except (NotFoundError, ForbiddenError):
+            return
+        self._rooms = list(self._states)
+        self._room_count = max(len(self._states), total)
+
+    async def write(self, page: Page) -> None:
+        """Take note of some rooms."""
+        for room, row in zip(page.rooms, page.rows, strict=True):
+            if room is not None:
+                self._states[room] = room_state(row)
+
+    async def _probe(self, data_type: DataType) -> Page | UpstreamError:
         """One row, for the total and for whether it names its room."""
         what = f"{data_type.name} of {self._chosen.id}"
         if self._holdings.absences is not None and (why := self._holdings.absences.why(what)) is not None:
             return _NotAskedError(f"not asked for ({why})")
-        scope, scope_id = Scope.EXPERIMENT, self._chosen.id
+        key = self._key(data_type, Scope.EXPERIMENT, self._chosen.id)
         if Scope.EXPERIMENT not in data_type.scopes:
-            if not rooms:
+            if not self._rooms:
                 return NotFoundError("no room is known to ask for it")
-            scope, scope_id = Scope.ROOM, rooms[0]
+            key = self._key(data_type, Scope.ROOM, self._rooms[0])
         try:
-            return await self._connection.reader.first_page(self._key(data_type, scope, scope_id), 1)
+            return await self._probes.first_page(key, 1)
         except KeyRefusedError:
             raise
         except UpstreamError as error:
@@ -244,21 +300,29 @@ class _Planning:
             return
         key = self._key(longest, Scope.EXPERIMENT, self._chosen.id)
         try:
-            page = await self._connection.reader.first_page(key, LARGEST_LIMIT)
+            page = await self._probes.first_page(key, LARGEST_LIMIT)
         except UpstreamError:
-            self._page_size = 1000
+            self._page_rows = FALLBACK_LIMIT
             return
         if len(page.rows) < totals[longest]:
-            self._page_size = max(1, len(page.rows))
+            self._page_rows = max(1, len(page.rows))
 
-    def _type(self, data_type: DataType, probed: Page | UpstreamError, rooms: Sequence[str]) -> PlannedType:
+    async def _sampled(self, data_type: DataType) -> list[int]:
+        """The rows of some rooms."""
+        some = self._rooms[:: max(1, len(self._rooms) // SAMPLED_ROOMS)][:SAMPLED_ROOMS]
+        totals = [await self._probes.total(self._key(data_type, Scope.ROOM, room)) for room in some]
+        return [total for total in totals if total is not None]
+
+    # --- what it costs -------------------------------------------------------------------------------
+    async def _type(self, data_type: DataType, probed: Page | UpstreamError) -> PlannedType:
         name = data_type.name
         if isinstance(probed, _NotAskedError):
             return PlannedType(name, note=str(probed))
         if isinstance(probed, UpstreamError):
-            if Scope.EXPERIMENT in data_type.scopes:
-                self._cost(name, 1)
-            return PlannedType(name, requests=1, note=str(probed))
+            is_listed = Scope.EXPERIMENT in data_type.scopes
+            requests = 1 if is_listed else min(ROOMS_ASKED_BEFOREHAND, self._room_count)
+            self.lists.append((Requests(_endpoint(name), requests),))
+            return PlannedType(name, requests=requests, note=str(probed))
         total = probed.pagination.total if data_type.paged else None
         way = choose_way(
             data_type,
@@ -271,47 +335,61 @@ class _Planning:
         if way is None:
             return PlannedType(name, note="cannot be narrowed so far; left out")
         held = self._holdings.lists.list_of(self._chosen.id, name) if self._is_whole else None
+        row_seconds = self._probes.line_seconds(len(bytes(probed.rows[0]))) if probed.rows else 0.0
         if held is not None:
-            requests = self._requests_tonight(data_type, held, total)
+            steps = self._tonight(data_type, held, total, row_seconds)
         else:
-            requests = self._requests(data_type, way, total, len(rooms))
-        self._cost(name, requests)
+            steps = await self._first(data_type, way, total, row_seconds)
+        is_before = name == "rooms" and self._holdings.lists.has_any(self._chosen.id)
+        (self.before if is_before else self.lists).append(steps)
         rows = total if Scope.EXPERIMENT in data_type.scopes else None
-        return PlannedType(name, rows=rows, way=way, requests=requests)
+        return PlannedType(name, rows=rows, way=way, requests=total_requests(steps))
 
-    def _requests(self, data_type: DataType, way: Way, total: int | None, rooms: int) -> int:
+    async def _first(self, data_type: DataType, way: Way, total: int | None, row_seconds: float) -> Steps:
+        endpoint, rooms, rows = _endpoint(data_type.name), self._room_count, total or 0
         if way is Way.PARTICIPANTS:
-            return max(1, rooms) * len(self._chosen.participants)
-        if way is Way.ROOMS and rooms:
-            # The first page of the whole list showed that its rows do not name their rooms.
-            shown = 0 if self._chosen.rooms or Scope.EXPERIMENT not in data_type.scopes else 1
-            return shown + max(rooms, pages(total or 0, self._page_size))
-        return pages(total or 0, self._page_size)
+            return (Requests(endpoint, max(1, rooms) * len(self._chosen.participants)),)
+        if way is not Way.ROOMS or not rooms:
+            return whole_list(endpoint, rows, self._page_rows, row_seconds)
+        sample = await self._sampled(data_type) if needs_sample(rows, rooms, self._page_rows) else []
+        lists = room_by_room(endpoint, rows, rooms, self._page_rows, row_seconds, sample=sample)
+        # The first page of the whole list shows that its rows do not name their rooms.
+        is_listed = not self._chosen.rooms and Scope.EXPERIMENT in data_type.scopes
+        return (Requests(endpoint, int(is_listed)), *lists)
 
-    def _requests_tonight(self, data_type: DataType, held: HeldList, total: int | None) -> int:
-        """Of a list that is held: the probe, the open rooms, and what a total that has moved leads to."""
+    def _tonight(self, data_type: DataType, held: HeldList, total: int | None, row_seconds: float) -> Steps:
+        is_rooms = data_type.name == "rooms"
+        can_probe = data_type.paged and Scope.EXPERIMENT in data_type.scopes and held.total is not None
+        can_probe = can_probe and not (is_rooms and whole_requests(held) <= FEW_PAGES)
         night = tonight(
             held,
-            self._states,
-            self._holdings.policy,
+            self._held_states if is_rooms else self._states,
+            replace(self._holdings.policy, idle_rooms_settle=not is_rooms),
             now=self._connection.clock.epoch(),
             can_by_room=Scope.ROOM in data_type.scopes,
-            can_probe=data_type.paged and Scope.EXPERIMENT in data_type.scopes and held.total is not None,
+            can_probe=can_probe,
         )
-        whole = max(whole_requests(held), pages(total or 0, self._page_size))
-        if night.step is Step.NOTHING:
-            return 0
-        if night.step is Step.ROOMS:
-            return room_requests(held, night.open_rooms) + 1
-        if night.step is Step.WHOLE:
-            return whole
-        has_moved = total is not None and total - held.unaccounted != held.rows
-        return 1 + (whole if has_moved else 0)
+        return of_night(
+            _endpoint(data_type.name),
+            night,
+            held,
+            self._page_rows,
+            row_seconds,
+            total=total,
+            can_probe=can_probe,
+        )
 
-    def _cost(self, name: str, requests: int) -> None:
-        endpoint = name if "/" in name or name == "experiments" else endpoint_of(f"data/{name}", name)
-        self._costs[endpoint] += requests
+    def _held_recordings(self) -> int:
+        """Of the recordings that the server lists: those that are held, and those of forgotten persons."""
+        held = self._holdings.lists.list_of(self._chosen.id, "recordings")
+        gone = sum(each.gone_rows for each in held.rooms.values()) if held is not None else 0
+        unaccounted = held.unaccounted if held is not None else 0
+        return max(0, self._holdings.files[self._chosen.id] - gone) + max(0, unaccounted)
 
     def _key(self, data_type: DataType, scope: Scope, scope_id: str) -> ListKey:
         room = scope_id if scope is Scope.ROOM else None
         return ListKey(self._chosen.id, data_type, scope, scope_id, room)
+
+
+def _endpoint(data_type: str) -> str:
+    return endpoint_of(f"data/{data_type}", data_type)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.envelope import Row, parse_row
-from hsmirror.mirror.night import RoomState
+from hsmirror.archive.layout import Layout
+from hsmirror.archive.segments import Receipts
+from hsmirror.errors import DamagedError
+from hsmirror.mirror.night import HeldList, RoomState
+from hsmirror.mirror.settle import Shelf
+from hsmirror.mirror.write import rows_of
 
 _FINISHED = re.compile(
     "abandoned|archived|cancell?ed|closed|completed?|ended|expired|failed|finished|terminated"
@@ -33,6 +40,21 @@ def room_state(row: Row, *, changed_at: float = 0.0) -> RoomState:
     names = (*_ENDS, *_OTHER_TIMES) if _FINISHED.fullmatch(status) else () if _OPEN.fullmatch(status) else _ENDS
     times = (_epoch(fields.get(name)) for name in names)
     return RoomState(next((at for at in times if at is not None), None), changed_at)
+
+
+def held_room_states(
+    layout: Layout, receipts: Receipts, experiment: str, held: HeldList
+) -> dict[str, RoomState]:
+    """The same from the rows of rooms in the archive: for a thread."""
+    states: dict[str, RoomState] = {}
+    for room, of_room in held.rooms.items():
+        parts = Shelf(experiment, DATA_TYPES["rooms"].name, room).held(receipts)
+        if room is None or not of_room.rows or not parts or not parts[0].sha256:
+            continue
+        with suppress(DamagedError):
+            row = next(rows_of([layout.absolute(parts[0].path)]), b"{}")
+            states[room] = room_state(row, changed_at=of_room.changed_at)
+    return states
 
 
 def _epoch(value: Any) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 import anyio
@@ -11,15 +10,13 @@ import anyio.to_thread
 
 from hsmirror.api.data_types import DATA_TYPES, SESSIONS
 from hsmirror.api.envelope import Page, Row
-from hsmirror.errors import DamagedError, ForbiddenError, NotFoundError
+from hsmirror.errors import ForbiddenError, NotFoundError
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.night import HeldList, RoomState
 from hsmirror.mirror.reading import OnRows
 from hsmirror.mirror.report import Problem
-from hsmirror.mirror.room_states import room_state
-from hsmirror.mirror.settle import Shelf
+from hsmirror.mirror.room_states import held_room_states, room_state
 from hsmirror.mirror.wanted import Wanted
-from hsmirror.mirror.write import rows_of
 from hsmirror.model import DataType, ListKey, Scope
 
 MOST_ROOMS_LISTED = 5_000
@@ -113,17 +110,10 @@ class ExperimentRooms:
         self.named(_ROOMS, self._states)
 
     def _read_held_states(self) -> dict[str, RoomState]:
-        """From the rows of rooms in the archive."""
-        states: dict[str, RoomState] = {}
-        for room, held in (self._held_rooms.rooms if self._held_rooms is not None else {}).items():
-            shelf = Shelf(self._wanted.experiment, _ROOMS.name, room)
-            parts = shelf.held(self._context.receipts)
-            if room is None or not held.rows or not parts or not parts[0].sha256:
-                continue
-            with suppress(DamagedError):
-                row = next(rows_of([self._context.layout.absolute(parts[0].path)]), b"{}")
-                states[room] = room_state(row, changed_at=held.changed_at)
-        return states
+        if self._held_rooms is None:
+            return {}
+        context = self._context
+        return held_room_states(context.layout, context.receipts, self._wanted.experiment, self._held_rooms)
 
     def named(self, data_type: DataType, rooms: Iterable[str | None]) -> None:
         """Rows of this type named these rooms."""
