@@ -128,6 +128,8 @@ def running(nginx: Nginx, site: Site) -> Iterator[None]:
     path = site.folder / "nginx.conf"
     path.write_text(configuration(nginx, site))
     command = [nginx.program, "-p", str(site.folder), "-c", str(path), "-e", f"{site.folder}/error.log"]
+    if (setpriv := shutil.which("setpriv")) is not None:  # it ends even where this process is killed
+        command = [setpriv, "--pdeathsig", "TERM", *command]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0) as process:
         try:
             _await_start(process, site)
