@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
@@ -25,18 +26,17 @@ class LineDecoder(Generic[_T]):
     `require` raises ValueError for a value that is not to be taken for one.
     """
 
-    def __init__(
-        self, decoder: msgspec.json.Decoder[_T], require: Callable[[_T], None] = lambda _: None
-    ) -> None:
+    def __init__(self, decoder: msgspec.json.Decoder[_T], require: Callable[[_T], None] | None = None) -> None:
         self._decoder = decoder
         self._require = require
 
     def one(self, line: bytes) -> _T | None:
         """The value in a line; None where there is none."""
         try:
-            return self._required(self._decoder.decode(line))
+            value = self._decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
+        return value if self._require is None else self._required(value, self._require)
 
     def all(self, chunk: bytes) -> list[_T] | None:
         """The values in a chunk, however they are spread over its lines; None where something is amiss."""
@@ -45,21 +45,24 @@ class LineDecoder(Generic[_T]):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
-    def each(self, chunk: bytes) -> list[tuple[bytes, _T | None]]:
-        """Each line of a chunk, without its line break, and the value in it."""
+    def each(self, chunk: bytes, values: list[_T] | None = None) -> list[tuple[bytes, _T | None]]:
+        """Each line of a chunk, without its line break, and the value in it; `values` are those of `all`."""
         lines = chunk.split(b"\n")
         if not lines[-1]:
             lines.pop()
-        values = self.all(chunk)
+        values = values or self.all(chunk)
         # A value may hold line breaks, but none between a brace that closes and one that opens: where all are
         # such, and there are as many values as lines, each line has one.
         if values is None or not len(values) == len(lines) == chunk.count(b"}\n{") + 1:
             return [(line, self.one(line)) for line in lines]
-        return list(zip(lines, map(self._required, values), strict=True))
+        if self._require is None:
+            return list(zip(lines, values, strict=True))
+        return [(line, self._required(value, self._require)) for line, value in zip(lines, values, strict=True)]
 
-    def _required(self, value: _T) -> _T | None:
+    @staticmethod
+    def _required(value: _T, require: Callable[[_T], None]) -> _T | None:
         try:
-            self._require(value)
+            require(value)
         except ValueError:
             return None
         return value
@@ -131,13 +134,16 @@ class LineFiles:
             file.seek(address - stretch.address + stretch.offset_bytes)
             return file.readline()
 
-    def name_of(self, address: int) -> str:
-        """Which line of which file begins there, for people."""
-        stretch = self._stretch_of(address)
-        before = address - stretch.address + stretch.offset_bytes
-        with durable.disk_errors(f"read {stretch.path}"), stretch.path.open("rb") as file:
-            breaks = sum(chunk.count(b"\n") for chunk in _chunks(file, before)) if before else 0
-        return f"{stretch.path.name}, line {breaks + 1}"
+    def names(self, addresses: Iterable[int]) -> Iterator[str]:
+        """Which lines of which files begin there, for people: `name, line 1`. In order, each file read once."""
+        for stretch, of_stretch in groupby(sorted(addresses), self._stretch_of):
+            with durable.disk_errors(f"read {stretch.path}"), stretch.path.open("rb") as file:
+                number, at = 1, 0
+                for address in of_stretch:
+                    before = address - stretch.address + stretch.offset_bytes
+                    number += sum(chunk.count(b"\n") for chunk in _chunks(file, before - at))
+                    at = before
+                    yield f"{stretch.path.name}, line {number}"
 
     def _begin(self, path: Path, offset_bytes: int) -> None:
         self._end += _APART

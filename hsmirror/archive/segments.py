@@ -15,6 +15,7 @@ from threading import RLock
 import msgspec
 
 from hsmirror.archive import durable
+from hsmirror.archive.intents import Intents
 from hsmirror.archive.layout import Layout, experiment_folder
 from hsmirror.archive.lines import LineDecoder, LineFiles
 from hsmirror.archive.receipts import (
@@ -41,15 +42,9 @@ class _Head(msgspec.Struct, gc=False):
     path: str = ""
     experiment: str = ""
 
-    @property
-    def folder(self) -> str | None:
-        """The experiment's folder below which the receipt counts; None: it is of no experiment."""
-        if self.kind in _OF_PATHS:
-            return self.path.partition("/")[0]
-        return experiment_folder(self.experiment) if self.kind == "list" else None
-
 
 _OF_PATHS = frozenset({"shard", "file", "document", "pending"})
+_OF_EXPERIMENTS = _OF_PATHS | {"list"}
 _decoder: msgspec.json.Decoder[Receipt] = msgspec.json.Decoder(Receipt)
 _heads = LineDecoder(msgspec.json.Decoder(_Head))
 _receipts = LineDecoder(_decoder, require_sane)
@@ -75,7 +70,7 @@ class Receipts:
 
     def __iter__(self) -> Iterator[Receipt]:
         """Every receipt that counts, those of one experiment after another's."""
-        for folder in self._extents:
+        for folder in list(self._sorted_extents):
             yield from self.below(folder)
         yield from self.of_no_experiment
 
@@ -84,12 +79,12 @@ class Receipts:
 
     @property
     def is_empty(self) -> bool:
-        return not (self._extents or self._of_no_experiment or self._intents)
+        return not (self._extents or self._unsorted or self._of_no_experiment or self._intents)
 
     @property
     def folders(self) -> list[str]:
         """The experiments' folders that receipts speak of."""
-        return sorted(self._extents)
+        return sorted(self._sorted_extents)
 
     @property
     def of_no_experiment(self) -> list[Receipt]:
@@ -99,7 +94,7 @@ class Receipts:
     @property
     def unreadable_lines(self) -> list[str]:
         """Lines that are no receipts, as far as they have been read: those of an experiment with the others."""
-        return [self._unreadable[address] for address in sorted(self._unreadable)]
+        return list(self._lines.names(self._unreadable))
 
     # --- one receipt ---------------------------------------------------------------------------------
     def get(self, key: str) -> Receipt | None:
@@ -124,7 +119,7 @@ class Receipts:
 
     def _address(self, key: str) -> int | None:
         folder = _folder_of(key)
-        return self._by_key(folder).get(key) if folder in self._extents else None
+        return self._by_key(folder).get(key) if folder in self._sorted_extents else None
 
     # --- an experiment's -----------------------------------------------------------------------------
     def load(self, experiment: str) -> None:
@@ -166,7 +161,7 @@ class Receipts:
         return by_key
 
     def _read(self, folder: str, decoder: LineDecoder[Receipt]) -> Iterator[tuple[int, bytes, Receipt | None]]:
-        extents = list(self._extents.get(folder, ()))  # appended to meanwhile
+        extents = list(self._sorted_extents.get(folder, ()))  # appended to meanwhile
         begins_and_ends = zip(extents[::2], extents[1::2], strict=True)
         for begin, chunk in self._lines.read(begins_and_ends):
             address = begin
@@ -200,7 +195,7 @@ class Receipts:
         if folder is None:
             self._keep_general(receipt)
             return
-        self._extend(folder, address, address + size_bytes)
+        _extend(self._sorted_extents, folder, address, address + size_bytes)
         if folder in self._addresses:
             self._addresses[folder][receipt.key] = address
         self._intents.note(receipt)
@@ -230,7 +225,7 @@ class Receipts:
         self._take_in_segments()
 
     def _changed(self, change: Callable[[Receipt], Receipt | None]) -> Iterator[bytes]:
-        for folder in list(self._extents):
+        for folder in list(self._sorted_extents):
             for line, receipt in self._counting(folder):
                 new = change(receipt)
                 if new is not None:
@@ -244,37 +239,60 @@ class Receipts:
     def _take_in_segments(self) -> None:
         self._lines = LineFiles()
         self._extents: dict[str, array[int]] = {}
+        self._unsorted: list[tuple[int, int]] = []
         self._addresses: dict[str, dict[str, int]] = {}
         self._of_no_experiment: dict[str, Receipt] = {}
-        self._intents = _Intents()
-        self._unreadable: dict[int, str] = {}
+        self._intents = Intents()
+        self._unreadable: set[int] = set()
         for segment in segments(self._layout):
             for address, chunk in self._lines.take_in(segment):
                 self._take_in(address, chunk)
 
     def _take_in(self, address: int, chunk: bytes) -> None:
-        """Note whose the lines are."""
-        heads = _heads.all(chunk)
-        folder = _common_folder(heads) if heads else None
-        if folder is not None and not self._intents.are_of(folder):
-            self._extend(folder, address, address + len(chunk))
-            return
+        """What is of no experiment is taken in now; of the rest is noted whose it is, where all is one's."""
+        heads = _heads.all(chunk) or ()
+        kinds = {head.kind for head in heads}
+        if not heads or self._intents or not kinds <= _OF_EXPERIMENTS:
+            self._take_in_lines(address, chunk)
+        folder = _common_folder(heads) if heads and kinds <= _OF_PATHS else None
+        if folder is None or self._unsorted:
+            self._unsorted.append((address, address + len(chunk)))
+        else:
+            _extend(self._extents, folder, address, address + len(chunk))
+
+    def _take_in_lines(self, address: int, chunk: bytes) -> None:
+        end = address + len(chunk)
         for line, head in _heads.each(chunk):
-            folder = head.folder if head is not None else None
-            if folder is not None:
-                self._extend(folder, address, address + len(line) + 1)
-            if folder is None or self._intents.are_of(folder):
-                self._take_in_receipt(address, line, is_general=folder is None)
+            is_general = head is None or head.kind not in _OF_EXPERIMENTS
+            if head is None or is_general or head.path in self._intents.awaited:
+                receipt = _receipts.one(line)
+                if receipt is None:
+                    # The last of a file may be of a run that died while writing it, or that is writing it now.
+                    if address + len(line) < end:
+                        self._pass_over(address, line)
+                elif is_general:
+                    self._keep_general(receipt)
+                else:
+                    self._intents.note(receipt)
             address += len(line) + 1
 
-    def _take_in_receipt(self, address: int, line: bytes, *, is_general: bool) -> None:
-        receipt = _receipts.one(line)
-        if receipt is None:
-            self._pass_over(address, line)
-        elif is_general:
-            self._keep_general(receipt)
-        else:
-            self._intents.note(receipt)
+    @property
+    def _sorted_extents(self) -> dict[str, array[int]]:
+        """Where the lines of each experiment are, by its folder: beginnings and ends in turn.
+
+        Where those of several take turns, each line is looked at a second time, when the first is asked for.
+        """
+        if self._unsorted:
+            with self._lock:
+                for begin, chunk in self._lines.read(self._unsorted):
+                    address = begin
+                    for line, head in _heads.each(chunk):
+                        end = address + len(line) + 1
+                        if head is not None and (folder := _folder_of_head(head)) is not None:
+                            _extend(self._extents, folder, address, end)
+                        address = end
+                self._unsorted = []
+        return self._extents
 
     def _keep_general(self, receipt: Receipt) -> None:
         if isinstance(receipt, IntentReceipt):
@@ -282,61 +300,9 @@ class Receipts:
         else:
             self._of_no_experiment[receipt.key] = receipt
 
-    def _extend(self, folder: str, begin: int, end: int) -> None:
-        extents = self._extents.setdefault(folder, array("q"))
-        if extents and extents[-1] == begin:
-            extents[-1] = end
-        else:
-            extents.extend((begin, end))
-
     def _pass_over(self, address: int, line: bytes) -> None:
-        """The last is a run's that died while writing it; zeros are what a power loss leaves of a write."""
-        if line and b"\0" not in line and self._lines.line(address).endswith(b"\n"):
-            self._unreadable[address] = self._lines.name_of(address)
-
-
-class _Intents:
-    """Commits that were begun, until the last of their receipts has come."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, IntentReceipt] = {}
-        self._came: dict[str, Receipt | None] = {}
-        self._folders: set[str | None] = set()
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def __iter__(self) -> Iterator[IntentReceipt]:
-        return iter(self._open.values())
-
-    def get(self, key: str) -> IntentReceipt | None:
-        return self._open.get(key)
-
-    def are_of(self, folder: str) -> bool:
-        """May one name what lies below this folder?"""
-        return folder in self._folders
-
-    def begin(self, intent: IntentReceipt) -> None:
-        self._open[intent.key] = intent
-        for each in intent.receipts:
-            self._came.setdefault(each.key, None)
-            self._folders.add(_folder_of(each.key))
-
-    def note(self, receipt: Receipt) -> None:
-        """A receipt has come; an intent's may be."""
-        if receipt.key not in self._came:
-            return
-        self._came[receipt.key] = receipt
-        intent = self._open.get(f"intent {receipt.key}")
-        # The blocks of one write reach the disk in any order: the last receipt may be there without the others.
-        if intent is not None and all(self._came[each.key] == each for each in intent.receipts):
-            self.drop(intent.key)
-
-    def drop(self, key: str) -> None:
-        self._open.pop(key, None)
-        if not self._open:
-            self._came.clear()
-            self._folders.clear()
+        if line and b"\0" not in line:  # zeros are what a power loss leaves of a write
+            self._unreadable.add(address)
 
 
 def segments(layout: Layout) -> list[Path]:
@@ -358,15 +324,32 @@ def _folder_of(key: str) -> str | None:
     return experiment_folder(what.partition(" of ")[2]) if kind == "list" else None
 
 
+def _folder_of_head(head: _Head) -> str | None:
+    """The same by what a line says."""
+    if head.kind in _OF_PATHS:
+        return head.path.partition("/")[0]
+    return experiment_folder(head.experiment) if head.kind == "list" else None
+
+
 def _common_folder(heads: Collection[_Head]) -> str | None:
-    """The folder below which all of these receipts count; None where there are several, or none."""
-    if not {head.kind for head in heads} <= _OF_PATHS:
-        return None
+    """The folder below which all of these receipts of paths count; None where there are several."""
     paths = [head.path for head in heads]
     first, last = min(paths), max(paths)
     folder = first.partition("/")[0]
     # What stands between two texts in order begins as both of them do.
     return folder if last.startswith(f"{folder}/") and first.startswith(f"{folder}/") else None
+
+
+def _extend(by_folder: dict[str, array[int]], folder: str, begin: int, end: int) -> None:
+    """These lines are of this experiment, too."""
+    extents = by_folder.get(folder)
+    if extents is None:
+        by_folder[folder] = array("q", (begin, end))
+    elif extents[-1] == begin:
+        extents[-1] = end
+    else:
+        extents.append(begin)
+        extents.append(end)
 
 
 def _in_pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
