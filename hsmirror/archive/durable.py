@@ -261,14 +261,24 @@ def clear_staged(folder: Path) -> None:
             staged.unlink()
 
 
-def sync_tree(root: Path) -> None:
-    """Have the names of all folders on the disk, `root`'s own too: a run that died may have made some, and
-    a run that finds a folder relies on it.
+def sync_tree(root: Path, levels: int) -> None:
+    """Have the names in a folder on the disk, its own too, and those in the folders down to `levels` below.
+
+    A run that died may have made some of them, and a run that finds a folder relies on it.
     """
     _sync_name_of(root)
-    for folder, names, _ in os.walk(root):
-        names[:] = [name for name in names if not Path(folder, name).is_symlink()]
-        sync_folder(Path(folder))
+    folders = [root]
+    for _ in range(levels):
+        for folder in folders:
+            sync_folder(folder)
+        folders = [each for folder in folders for each in _folders_in(folder)]
+    for folder in folders:
+        sync_folder(folder)
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    with disk_errors(f"look into {folder}"), os.scandir(folder) as entries:
+        return [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def append(path: Path, content: bytes, modes: Modes, *, synced: bool = False) -> None:

@@ -22,6 +22,9 @@ SUFFIXES = {"none": ".ndjson", "gzip": ".ndjson.gz", "zstd": ".ndjson.zst"}
 
 STATE = ".hsmirror"
 
+LEVELS_OF_FOLDERS = 2
+"""Down to here, below the root, folders hold folders that runs share; those of rooms hold files alone."""
+
 _LONGEST_NAME_BYTES = 200  # file systems allow 255; room for `room_id=` and suffixes
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_-.")
 _WINDOWS_DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)")

@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from hsmirror.archive import durable
-from hsmirror.archive.layout import Layout
+from hsmirror.archive.layout import LEVELS_OF_FOLDERS, Layout
 from hsmirror.archive.receipts import FileLike, IntentReceipt, Receipt, ShardReceipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.errors import StorageError
@@ -179,7 +179,7 @@ def recover(layout: Layout, receipts: Receipts, modes: durable.Modes, run_id: st
     """
     leftovers = _leftovers(layout)
     if leftovers or receipts.is_empty:
-        durable.sync_tree(layout.root)
+        durable.sync_tree(layout.root, LEVELS_OF_FOLDERS)
     finished: list[str] = []
     notes: list[str] = []
     for intent in [each for each in receipts.of_no_experiment if isinstance(each, IntentReceipt)]:
@@ -222,6 +222,7 @@ def _moves(layout: Layout, intent: IntentReceipt, run_id: str) -> list[durable.M
         unreadable: StorageError | None = None
         try:
             if _has_hash(final, receipt.sha256):
+                durable.sync_folder(final.parent)  # it may have got there without its name being synced
                 continue
         except StorageError as error:  # a staged copy can still take its place
             unreadable = error
