@@ -281,7 +281,21 @@ def _folders_in(folder: Path) -> list[Path]:
         return [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
-def append(path: Path, content: bytes, modes: Modes, *, synced: bool = False) -> None:
+def spool(path: Path, content: bytes) -> None:
+    """Append to a file that this run alone reads, and no crash need survive; made if need be, private.
+
+    Raises:
+        StorageError: as its text says. The file is of no use then.
+    """
+    with disk_errors(f"write {path}"):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, _PRIVATE)
+        try:
+            _write(descriptor, content)
+        finally:
+            os.close(descriptor)
+
+
+def append(path: Path, content: bytes | memoryview, modes: Modes, *, synced: bool = False) -> None:
     """Append to a file that is ours alone, made if need be: all of `content`, or nothing of it.
 
     `synced`: it is on the disk when this returns. What could not be written or synced is cut off again: after
@@ -309,7 +323,7 @@ def append(path: Path, content: bytes, modes: Modes, *, synced: bool = False) ->
             os.close(descriptor)
 
 
-def _write(descriptor: int, content: bytes) -> None:
+def _write(descriptor: int, content: bytes | memoryview) -> None:
     left = memoryview(content)
     while left:
         written = os.write(descriptor, left)
@@ -324,3 +338,4 @@ def _require_size(descriptor: int, size_bytes: int) -> None:
 
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_PRIVATE = 0o600

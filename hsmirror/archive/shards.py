@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -23,6 +24,8 @@ from hsmirror.archive.layout import SUFFIXES
 from hsmirror.errors import ConfigurationError, DamagedError, StorageError
 
 PIECE_BYTES = 1 << 20
+
+Compress = Callable[[memoryview], "bytes | memoryview"]
 
 _DAMAGE = cast("tuple[type[Exception], ...]", (OSError, EOFError, zlib.error, igzip_lib.error))
 
@@ -49,18 +52,24 @@ class StagedPart:
     content_sha256: str
 
 
-def compressor(compression: str) -> Callable[[bytes], bytes]:
-    """A function that makes one independent piece.
+@cache
+def compressor(compression: str) -> Compress:
+    """A function that makes one independent piece; any number of threads may call it.
 
     Raises:
         ConfigurationError: zstd without its library.
     """
     if compression == "none":
-        return bytes
+        return _as_it_is
     if compression == "gzip":
         return lambda piece: isal_zlib.compress(piece, 1, _GZIP)
     zstandard = _zstandard()
-    return cast("Callable[[bytes], bytes]", zstandard.ZstdCompressor(level=3, write_checksum=True).compress)
+    # A compressor of its own for each piece: one must not be used by two threads at once.
+    return lambda piece: zstandard.ZstdCompressor(level=3, write_checksum=True).compress(piece)
+
+
+def _as_it_is(piece: memoryview) -> memoryview:
+    return piece
 
 
 class ShardBuilder:
@@ -69,10 +78,24 @@ class ShardBuilder:
     `add` only remembers; `flush`, `spill` and `seal` write, and belong into a worker thread. Less than a piece
     waits after a `flush`, in memory or, after a `spill`, on disk. The same rows give the same bytes, however
     they were added.
+
+    Thousands of rooms have one each, so that it is small until there is something to write.
     """
 
+    __slots__ = (
+        "_closed",
+        "_compress",
+        "_form",
+        "_modes",
+        "_part",
+        "_spilled_bytes",
+        "_stem",
+        "_waiting",
+        "waiting_bytes",
+    )
+
     def __init__(self, stem: Path, form: Form, modes: durable.Modes) -> None:
-        self._stem = stem
+        self._stem = str(stem)
         self._form = form
         self._modes = modes
         self._compress = compressor(form.compression)
@@ -81,10 +104,10 @@ class ShardBuilder:
         """In memory."""
         self._spilled_bytes = 0
         self._closed: list[StagedPart] = []
-        self._part = self._new_part()
+        self._part: _OpenPart | None = None
 
     def __repr__(self) -> str:
-        return f"<ShardBuilder {self._stem.name}, {self.pending_bytes} bytes pending>"
+        return f"<ShardBuilder {Path(self._stem).name}, {self.pending_bytes} bytes pending>"
 
     @property
     def pending_bytes(self) -> int:
@@ -105,7 +128,7 @@ class ShardBuilder:
     def spill(self) -> None:
         """Move what waits in memory to disk as it is: for when many rooms wait at once."""
         if self._waiting:
-            durable.append(self._spool, b"".join(self._waiting), self._modes)
+            durable.spool(self._spool, b"".join(self._waiting))
             self._spilled_bytes += self.waiting_bytes
             self._waiting, self.waiting_bytes = [], 0
 
@@ -117,37 +140,51 @@ class ShardBuilder:
 
     @property
     def _spool(self) -> Path:
-        return self._stem.with_name(f"{self._stem.name}.spool")
+        return Path(f"{self._stem}.spool")
 
-    def _new_part(self) -> _OpenPart:
-        suffix = SUFFIXES[self._form.compression]
-        path = self._stem.with_name(f"{self._stem.name}.{len(self._closed)}{suffix}.staged")
-        return _OpenPart(path, self._compress, self._modes)
+    def _open_part(self) -> _OpenPart:
+        if self._part is None:
+            path = Path(f"{self._stem}.{len(self._closed)}{SUFFIXES[self._form.compression]}.staged")
+            self._part = _OpenPart(path, self._compress, self._modes)
+        return self._part
+
+    @property
+    def _part_bytes(self) -> int:
+        """Of rows, in the part that is open."""
+        return self._part.content_bytes if self._part is not None else 0
 
     def _take(self) -> bytes:
         """All that is pending; afterwards nothing is."""
         waiting, self._waiting, self.waiting_bytes = self._waiting, [], 0
         if self._spilled_bytes:
-            with durable.disk_errors(f"read {self._spool}"):
-                waiting.insert(0, self._spool.read_bytes())
-                self._spool.unlink()
-            self._spilled_bytes = 0
+            waiting.insert(0, self._take_spilled())
         return waiting[0] if len(waiting) == 1 else b"".join(waiting)
+
+    def _take_spilled(self) -> bytes:
+        spool = self._spool
+        with durable.disk_errors(f"read {spool}"):
+            content = spool.read_bytes()
+            spool.unlink()
+        if len(content) != self._spilled_bytes:
+            raise StorageError(f"cannot read {spool}: it came back with another length than was written")
+        self._spilled_bytes = 0
+        return content
 
     def _write(self, content: bytes, *, is_last: bool) -> None:
         """Write pieces of `content`, which ends with a whole row, and begin parts where they are due."""
+        view = memoryview(content)  # its pieces are no copies
         at = 0
         while at < len(content):
             end = self._end_of_part(content, at)
             if end == at:
                 self._close_part()
                 continue
-            fills = self._part.content_bytes + end - at >= self._form.shard_bytes
+            fills = self._part_bytes + end - at >= self._form.shard_bytes
             is_closing = fills or end < len(content)
             # A piece may end within a row: the whole row is here, and known to fit into this part.
             while end - at >= PIECE_BYTES or (at < end and (is_closing or is_last)):
                 piece_end = min(at + PIECE_BYTES, end)
-                self._part.write(content[at:piece_end])
+                self._open_part().write(view[at:piece_end], rows=content.count(b"\n", at, piece_end))
                 at = piece_end
             if not is_closing:
                 break
@@ -157,46 +194,44 @@ class ShardBuilder:
 
     def _end_of_part(self, content: bytes, at: int) -> int:
         """Up to where `content` belongs to the part that is open: the end of a row, or `at` itself."""
-        limit = at + self._form.shard_bytes - self._part.content_bytes
+        limit = at + self._form.shard_bytes - self._part_bytes
         if len(content) <= limit:
             return len(content)
         end = content.rfind(b"\n", at, max(at, limit)) + 1
-        if not end and not self._part.content_bytes:
+        if not end and not self._part_bytes:
             end = content.index(b"\n", at) + 1  # one row larger than a shard has a part of its own
         return end or at
 
     def _close_part(self) -> None:
-        if (part := self._part.close()) is not None:
-            self._closed.append(part)
-        self._part = self._new_part()
+        if self._part is not None:
+            self._closed.append(self._part.close())
+            self._part = None
 
 
 class _OpenPart:
     """The part that pieces go to now."""
 
-    def __init__(self, path: Path, compress: Callable[[bytes], bytes], modes: durable.Modes) -> None:
+    def __init__(self, path: Path, compress: Compress, modes: durable.Modes) -> None:
         self._path = path
         self._compress = compress
         self._modes = modes
         self._rows = 0
         self._size_bytes = 0
         self._content_hash = hashlib.sha256()
-        self._hash = self._content_hash if compress is bytes else hashlib.sha256()
+        self._hash = self._content_hash if compress is _as_it_is else hashlib.sha256()
         self.content_bytes = 0
 
-    def write(self, piece: bytes) -> None:
+    def write(self, piece: memoryview, *, rows: int) -> None:
         written = self._compress(piece)
         durable.append(self._path, written, self._modes)
-        self._rows += piece.count(b"\n")
+        self._rows += rows
         self._size_bytes += len(written)
         self._content_hash.update(piece)
         if self._hash is not self._content_hash:
             self._hash.update(written)
         self.content_bytes += len(piece)
 
-    def close(self) -> StagedPart | None:
-        if not self._rows:
-            return None
+    def close(self) -> StagedPart:
         if self._path.stat().st_size != self._size_bytes:
             raise StorageError(f"cannot write {self._path}: it came out with another length than was written")
         return StagedPart(

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import random
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from hsmirror.archive.shards import (
     read_rows,
     sound_rows,
 )
-from hsmirror.errors import DamagedError
+from hsmirror.errors import DamagedError, StorageError
 
 MODES = Modes()
 COMPRESSIONS = ["none", "gzip", "zstd"]
@@ -153,6 +154,37 @@ def test_a_spill_frees_the_memory_and_keeps_the_rows(tmp_path: Path) -> None:
     assert (builder.waiting_bytes, builder.pending_bytes) == (0, 2)
     builder.add(b"b\n")
     assert content(builder.seal()) == [b"a", b"b"]
+
+
+def test_rows_that_come_back_short_from_a_spill_are_an_error_of_the_disk(tmp_path: Path) -> None:
+    builder = ShardBuilder(tmp_path / "1", Form(), MODES)
+    builder.add(b"a\nb\n")
+    builder.spill()
+    (spool,) = tmp_path.iterdir()
+    spool.write_bytes(b"a\n")
+    with pytest.raises(StorageError, match="another length"):
+        builder.seal()
+
+
+def test_what_is_spilled_is_private_whatever_the_archive_is(tmp_path: Path) -> None:
+    builder = ShardBuilder(tmp_path / "1", Form(), Modes(0o755, 0o644))
+    builder.add(b"a\n")
+    builder.spill()
+    (spool,) = tmp_path.iterdir()
+    assert spool.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_a_builder_costs_little_until_there_is_something_to_write(tmp_path: Path, compression: str) -> None:
+    """Five thousand rooms of fourteen data types have one each."""
+    form = Form(compression)
+    compressor(compression)
+    tracemalloc.start()
+    try:
+        builders = [ShardBuilder(tmp_path / f"{number:07d}", form, MODES) for number in range(1000)]
+        assert tracemalloc.get_traced_memory()[0] / len(builders) < 600
+    finally:
+        tracemalloc.stop()
 
 
 def test_every_gzip_reader_reads_the_pieces_as_one_stream(tmp_path: Path) -> None:
