@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
@@ -17,9 +17,11 @@ from aiohttp.abc import ResolveResult
 from yarl import URL
 
 from hsmirror.api.addresses import SignedAddress, is_loopback_host, is_public_host, parse_address
+from hsmirror.api.bodies import Body, Piece, body_of
 from hsmirror.api.headers import OfferedHashes, content_range, etag, offered_hashes, retry_after_seconds
 from hsmirror.api.wire import (
     CONNECT_SECONDS,
+    IDLE_SECONDS,
     MOST_REDIRECTS,
     REDIRECTS,
     TRANSIENT_STATUSES,
@@ -39,12 +41,14 @@ from hsmirror.errors import (
     PermanentError,
     RefusedAddressError,
     ThrottledError,
-    TimedOutError,
     TransientError,
     UpstreamError,
 )
 
 _LARGEST_XML_BYTES = 16_384
+_READ_BYTES = 512 << 10
+"""Twice as much of a body the client holds before it stops reading."""
+
 _PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html)\b", re.IGNORECASE)
 _XML_CODE = re.compile(rb"<Code>\s*([A-Za-z]{1,64})\s*</Code>")
 
@@ -63,50 +67,28 @@ class FileStream:
     etag: str | None
     hashes: OfferedHashes
     skew_seconds: float
-    _response: aiohttp.ClientResponse = field(repr=False)
-    _clock: Clock = field(repr=False)
+    _body: Body = field(repr=False)
     _label: str = ""
 
-    async def pieces(self, size_bytes: int) -> AsyncGenerator[bytes, None]:
-        """The body in pieces of about `size_bytes`, the last one smaller.
+    async def pieces(self, size_bytes: int) -> AsyncGenerator[Piece, None]:
+        """The body in pieces of about `size_bytes`, the last one smaller; each is good until the next.
 
         Raises:
             TransientError: the connection broke, or the body ended before its announced length.
             CorruptError: it begins as a page does, whatever it calls itself.
         """
-        gathered: list[bytes] = []
-        size = 0
         is_first = self.start == 0
-        failure: Exception | None = None
-        speed = Speed(self._clock)
-        while failure is None:
-            try:
-                with speed.waiting():
-                    chunk = await self._response.content.readany()
-                speed.received(len(chunk))
-            except (aiohttp.ClientError, OSError, TimedOutError) as error:
-                failure = error  # what came before it is still good
-                break
-            if not chunk:
-                break
-            gathered.append(chunk)
-            size += len(chunk)
-            if size >= size_bytes:
-                yield self._piece(gathered, is_first=is_first)
-                gathered, size, is_first = [], 0, False
-        if gathered:
-            yield self._piece(gathered, is_first=is_first)
-        if failure is not None:
+        while True:
             with translated(self._label):
-                raise failure
-
-    def _piece(self, gathered: Sequence[bytes], *, is_first: bool) -> bytes:
-        piece = b"".join(gathered)
-        # An error page under 200 may claim to be a film, and where neither size nor hash is known, nothing else
-        # tells.
-        if is_first and _PAGE.match(piece):
-            raise CorruptError(f"{self._label} sent a page instead of a recording")
-        return piece
+                piece = await self._body.piece(size_bytes)
+            if not piece:
+                return
+            # An error page under 200 may claim to be a film, and where neither size nor hash is known, nothing
+            # else tells.
+            if is_first and _PAGE.match(piece):
+                raise CorruptError(f"{self._label} sent a page instead of a recording")
+            is_first = False
+            yield piece
 
 
 class StorageHosts:
@@ -122,7 +104,7 @@ class StorageHosts:
             headers={"Accept-Encoding": "identity", "User-Agent": USER_AGENT},
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            read_bufsize=4 << 20,
+            read_bufsize=_READ_BYTES,
         )
 
     async def close(self) -> None:
@@ -144,7 +126,7 @@ class StorageHosts:
         headers = {"Range": f"bytes={start}-"} if start else {}
         if start and if_match:
             headers["If-Match"] = if_match
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=60.0)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=IDLE_SECONDS)
         url = address.url.reveal()
         for _ in range(MOST_REDIRECTS):
             with translated(label):
@@ -195,8 +177,7 @@ class StorageHosts:
             etag=etag(headers.get("etag")),
             hashes=offered_hashes(headers) if is_as_stored else OfferedHashes(),
             skew_seconds=skew_seconds(headers.get("date"), self._clock),
-            _response=response,
-            _clock=self._clock,
+            _body=body_of(response, Speed(self._clock)),
             _label=label,
         )
 

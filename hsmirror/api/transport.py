@@ -159,8 +159,8 @@ class Transport:
         with self._memory.reading() as reading:
             while True:
                 await reading.has_room()
-                with speed.waiting():
-                    chunk = await response.content.readany()
+                speed.wait()
+                chunk = await response.content.readany()
                 if not chunk:
                     break
                 speed.received(len(chunk))

@@ -5,8 +5,7 @@ No text raised here holds a URL: aiohttp's own messages print whole addresses, s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Final
 
 import aiohttp
@@ -18,6 +17,8 @@ from hsmirror.errors import PermanentError, TimedOutError, TransientError, Unrea
 
 USER_AGENT: Final = f"hsmirror/{__version__}"
 CONNECT_SECONDS: Final = 15.0
+IDLE_SECONDS: Final = 60.0
+"""Without a byte for so long, a storage host's connection is given up."""
 MOST_REDIRECTS: Final = 5
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 TRANSIENT_STATUSES: Final = frozenset({408, 425, 500, 502, 503, 504})
@@ -49,16 +50,23 @@ class Speed:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._waiting_since: float | None = None
         self._waited_seconds = 0.0
         self._bytes = 0
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        started = self._clock.monotonic()
-        yield
-        self._waited_seconds += self._clock.monotonic() - started
+    def wait(self) -> None:
+        """From now on more is waited for, until some is received."""
+        self._waiting_since = self._clock.monotonic()
 
     def received(self, count: int) -> None:
+        """Some came.
+
+        Raises:
+            TimedOutError: less than 1 KiB a second, after a quarter of a minute of waiting.
+        """
+        if self._waiting_since is not None:
+            self._waited_seconds += self._clock.monotonic() - self._waiting_since
+            self._waiting_since = None
         self._bytes += count
         is_slow = self._bytes < self._waited_seconds * _SLOWEST_BYTES_PER_SECOND
         if self._waited_seconds > _SPEED_GRACE_SECONDS and is_slow:

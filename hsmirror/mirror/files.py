@@ -30,7 +30,7 @@ _PART, _NOTE = ".part", ".json"
 
 
 class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
     def digest(self) -> bytes: ...
 
 
@@ -110,7 +110,7 @@ class PartialFile:
             durable.write_whole(self._layout.root, self._note_path, msgspec.json.encode(note), self._modes)
             self.note = note
 
-    def append(self, piece: bytes) -> None:
+    def append(self, piece: bytes | memoryview) -> None:
         durable.append(self.path, piece, self._modes)
         self._hash(piece)
         self.size_bytes += len(piece)
@@ -170,7 +170,7 @@ class PartialFile:
             self._hashes["crc32c"] = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # it has no types
         self._hashed_bytes = 0
 
-    def _hash(self, piece: bytes) -> None:
+    def _hash(self, piece: bytes | memoryview) -> None:
         for each in self._hashes.values():
             each.update(piece)
         self._hashed_bytes += len(piece)

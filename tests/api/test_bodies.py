@@ -1,0 +1,210 @@
+"""Files' bodies over real connections, plain and under TLS: in pieces, whole, and as far as they came."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import aiohttp
+import pytest
+from canned_server import Send, answer, serving, talking_to
+from reliability.skipping_time import SkippingClock, run_skipping
+
+from hsmirror.api.bodies import LARGE_BYTES, Body, body_of
+from hsmirror.api.wire import Speed
+from hsmirror.clock import SystemClock
+from hsmirror.errors import TimedOutError, TransientError
+
+CERTIFICATE = Path(__file__).parents[1] / "faults" / "localhost.pem"
+FILM = Random(4).randbytes(3 * LARGE_BYTES + 12_345)
+PIECE_BYTES = 300_000
+
+
+@asynccontextmanager
+async def body_from(sent: bytes, *, over_tls: bool = False) -> AsyncIterator[Body]:
+    """The body of what a server sends before it closes."""
+
+    async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(sent)
+        await writer.drain()
+        writer.close()
+
+    client_context = ssl.create_default_context(cafile=str(CERTIFICATE))
+    server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server_context.load_cert_chain(CERTIFICATE)
+    server = await asyncio.start_server(send, "127.0.0.1", 0, ssl=server_context if over_tls else None)
+    port = server.sockets[0].getsockname()[1]
+    scheme = "https" if over_tls else "http"
+    connector = aiohttp.TCPConnector(ssl=client_context)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, auto_decompress=False, read_bufsize=1 << 19) as session,
+            session.get(f"{scheme}://localhost:{port}/film") as response,
+        ):
+            yield body_of(response, Speed(SystemClock()))
+    finally:
+        server.close()
+
+
+async def whole(body: Body, size_bytes: int = PIECE_BYTES) -> bytes:
+    return b"".join([bytes(piece) async for piece in pieces_of(body, size_bytes)])
+
+
+async def pieces_of(body: Body, size_bytes: int = PIECE_BYTES) -> AsyncIterator[bytes | memoryview]:
+    while piece := await body.piece(size_bytes):
+        yield piece
+
+
+def is_film(received: bytes) -> bool:
+    """On its own: millions of bytes are not to be shown."""
+    return received == FILM
+
+
+OVER = pytest.mark.parametrize("over_tls", [False, True], ids=["plain", "over TLS"])
+
+
+@OVER
+@pytest.mark.parametrize("size_bytes", [1000, PIECE_BYTES, 2 * LARGE_BYTES, 2 * len(FILM)])
+async def test_a_large_body_comes_to_its_last_byte_in_pieces_of_any_size(
+    size_bytes: int, over_tls: bool
+) -> None:
+    async with body_from(answer(body=FILM), over_tls=over_tls) as body:
+        assert is_film(await whole(body, size_bytes))
+        assert await body.piece(size_bytes) == b""
+
+
+@OVER
+async def test_all_pieces_but_the_last_have_the_size_asked_for(over_tls: bool) -> None:
+    async with body_from(answer(body=FILM), over_tls=over_tls) as body:
+        sizes = [len(piece) async for piece in pieces_of(body)]
+    assert set(sizes[:-1]) == {PIECE_BYTES}
+
+
+@OVER
+async def test_a_piece_stays_as_it_is_until_the_next_is_asked_for(over_tls: bool) -> None:
+    """While it is written, others are received beside it."""
+    seen = hashlib.sha256()
+    async with body_from(answer(body=FILM), over_tls=over_tls) as body:
+        async for piece in pieces_of(body):
+            before = bytes(piece)
+            await asyncio.sleep(0.005)
+            assert before == piece
+            seen.update(piece)
+    assert seen.digest() == hashlib.sha256(FILM).digest()
+
+
+@pytest.mark.parametrize("cut", [LARGE_BYTES + 1, 2 * PIECE_BYTES, 100, 0])
+@OVER
+async def test_what_came_before_a_large_body_broke_off_is_given_and_then_the_error(
+    over_tls: bool, cut: int
+) -> None:
+    received = b""
+    async with body_from(answer(body=FILM[:cut], Content_Length=len(FILM)), over_tls=over_tls) as body:
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            async for piece in pieces_of(body):
+                received += piece
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            await body.piece(PIECE_BYTES)
+    assert len(received) == cut
+    assert FILM.startswith(received)
+
+
+@OVER
+async def test_bytes_after_the_announced_end_are_no_part_of_it(over_tls: bool) -> None:
+    async with body_from(answer(body=FILM + b"more", Content_Length=len(FILM)), over_tls=over_tls) as body:
+        assert is_film(await whole(body))
+
+
+async def test_a_body_of_unknown_length_comes_whole_too() -> None:
+    sent = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(FILM), FILM)
+    async with body_from(sent) as body:
+        assert is_film(await whole(body))
+
+
+async def test_small_bodies_share_a_connection_and_large_ones_close_theirs() -> None:
+    ports: list[int] = []
+    bodies = [b"small", b"small", FILM, b"small"]
+
+    async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async with asyncio.timeout(10):
+            while await reader.readuntil(b"\r\n\r\n"):
+                ports.append(writer.get_extra_info("peername")[1])
+                writer.write(answer(body=bodies[len(ports) - 1]))
+
+    async with serving_connections(keep) as url, aiohttp.ClientSession() as session:
+        for body in bodies:
+            async with session.get(url) as response:
+                received = await whole(body_of(response, Speed(SystemClock())))
+            assert len(received) == len(body)
+    assert ports[0] == ports[1] == ports[2] != ports[3]
+
+
+@asynccontextmanager
+async def serving_connections(serve: Send) -> AsyncIterator[str]:
+    async def until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await serve(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client has what it wants
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(until_closed, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("announced", [100, len(FILM)], ids=["small", "large"])
+def test_fault_21_a_host_that_falls_silent_is_given_up_and_what_came_is_kept(announced: int) -> None:
+    async def falls_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(body=b"fi", Content_Length=announced))
+        await reader.read()
+
+    async def run(clock: SkippingClock) -> tuple[bytes, float]:
+        received, began = b"", clock.monotonic()
+        async with serving(falls_silent) as server, talking_to(server.url) as wire:
+            with pytest.raises(TimedOutError, match="did not answer in time"):
+                async with wire.open_file(server.address()) as stream:
+                    async for piece in stream.pieces(PIECE_BYTES):
+                        received += piece
+        return received, clock.monotonic() - began
+
+    received, seconds = run_skipping(run)
+    assert received == b"fi"
+    assert 60 <= seconds < 90
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+async def test_a_large_body_that_nobody_reads_to_its_end_holds_nothing_up(taken: int) -> None:
+    """Closing the client waits for its connections, those that were taken over too."""
+    async with asyncio.timeout(10):
+        async with (
+            serving(answer(body=FILM)) as server,
+            talking_to(server.url) as wire,
+            wire.open_file(server.address()) as stream,
+        ):
+            pieces = stream.pieces(PIECE_BYTES)
+            for _ in range(taken):
+                assert FILM.startswith(await anext(pieces))
+            await pieces.aclose()
+
+
+async def test_a_large_body_that_is_reset_midway_is_worth_another_try() -> None:
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(body=FILM[:LARGE_BYTES], Content_Length=len(FILM)))
+        await writer.drain()
+        writer.transport.abort()
+
+    async with serving(reset) as server, talking_to(server.url) as wire:
+        with pytest.raises(TransientError):
+            async with wire.open_file(server.address()) as stream:
+                async for _ in stream.pieces(PIECE_BYTES):
+                    pass
