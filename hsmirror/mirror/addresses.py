@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import anyio
+import anyio.lowlevel
 
 from hsmirror.api.addresses import SignedAddress, parse_address
 from hsmirror.api.data_types import DATA_TYPES
@@ -16,52 +19,52 @@ from hsmirror.mirror.fetch import Request
 from hsmirror.mirror.lists import LARGEST_LIMIT, page_request
 from hsmirror.mirror.recordings import Recording, parse_recording
 from hsmirror.model import ListKey, Scope
+from hsmirror.pace.address_pages import AddressPages, PageOfAddresses
 from hsmirror.pace.agenda import Urgency
 from hsmirror.pace.downloads import AddressLife, needs_fresh_address
 
 _RECORDINGS = DATA_TYPES["recordings"]
 
-_FEWEST_ROWS = 64
-"""Of a page that is read for its addresses: fewer would not make it come any sooner."""
-
 
 @dataclass(slots=True)
 class _Listing:
-    """What is known of one experiment's list of recordings, and of the page last read for its addresses."""
+    """One experiment's list of recordings, as a source of addresses."""
 
-    rows: int = 0
-    places: dict[str, int] = field(default_factory=dict)
-    """By source: how many rows came before it."""
-    shift: int = 0
-    """By how much rows stand further down by now."""
-    has_failed: bool = False
-    """Pages of it do not hold what they should."""
+    pages: AddressPages = field(default_factory=AddressPages)
     addresses: dict[str, tuple[SignedAddress, AddressLife]] = field(default_factory=dict)
     """By source; handed out once."""
-    used: int | None = None
-    """How many addresses of the last page have been handed out; None before the first."""
     under_way: anyio.Event | None = None
+    has_failed: bool = False
+    """Its pages do not hold what they should."""
+
+    @contextmanager
+    def being_read(self) -> Iterator[None]:
+        """One page at a time: most who wait find what they need on the first."""
+        done = self.under_way = anyio.Event()
+        try:
+            yield
+        finally:
+            self.under_way = None
+            done.set()
 
 
 class FreshAddresses:
     """Gives addresses as they are needed, just before a download.
 
-    A recording that is minted costs a request. Where lists sign every row, a request gives a page of addresses,
-    so that a page of the experiment's list is read, from the place of the recording on: files are fetched in
-    about the order of that list. No more rows are asked for than twice what the last page was good for.
+    A recording that is minted costs a request. Where lists sign every row, a request gives a page of addresses:
+    of the experiment's list, or, where what is wanted is not found in it, of the room's.
     """
 
     def __init__(self, context: Context, *, loopback_allowed: bool) -> None:
         self._context = context
         self._loopback_allowed = loopback_allowed
         self._listings: dict[str, _Listing] = {}
+        self._arrived: dict[str, AddressLife] = {}
 
     def listed(self, recording: Recording) -> None:
         """Its row has come: where it stands in the list is where its next address will stand."""
         listing = self._listings.setdefault(recording.experiment, _Listing())
-        if recording.address is not None:
-            listing.places.setdefault(recording.source, listing.rows)
-        listing.rows += 1
+        listing.pages.listed(recording.source if recording.address is not None else None)
 
     async def fresh(self, recording: Recording) -> SignedAddress:
         """A new address for a recording.
@@ -73,26 +76,32 @@ class FreshAddresses:
         if recording.mint_path is not None:
             return await self._mint(recording.mint_path)
         listing = self._listings.setdefault(recording.experiment, _Listing())
-        while listing.under_way is not None:
-            await listing.under_way.wait()
-        address = self._handed_out(listing, recording)
-        if address is None:
-            listing.under_way = anyio.Event()
-            try:
-                await self._renew(listing, recording)
-            finally:
-                listing.under_way.set()
-                listing.under_way = None
-            address = self._handed_out(listing, recording)
-        if address is None:
-            raise NotFoundError("its row is no longer listed, or has no address any more")
+        source = recording.source
+        try:
+            while (address := self._handed_out(listing, source)) is None:
+                listing.pages.want(source)
+                # Who needs an address in the same moment lines up first: the page begins with the first of all.
+                await anyio.lowlevel.checkpoint()
+                if listing.under_way is not None:
+                    await listing.under_way.wait()
+                elif await self._renew(listing, recording):
+                    if source not in listing.addresses:
+                        raise NotFoundError("its row is no longer listed, or has no address any more")
+                    return listing.addresses.pop(source)[0]  # it is new, whatever our clock says of it
+        finally:
+            listing.pages.drop(source)
         return address
 
-    def _handed_out(self, listing: _Listing, recording: Recording) -> SignedAddress | None:
-        address, life = listing.addresses.pop(recording.source, (None, None))
+    def arrived(self) -> Mapping[str, AddressLife]:
+        """By source: addresses of others that have come along since this was last asked."""
+        arrived, self._arrived = self._arrived, {}
+        return arrived
+
+    def _handed_out(self, listing: _Listing, source: str) -> SignedAddress | None:
+        address, life = listing.addresses.pop(source, (None, None))
         if needs_fresh_address(life, now=self._context.clock.epoch()):
             return None
-        listing.used = (listing.used or 0) + 1
+        listing.pages.used_one()
         return address
 
     async def _mint(self, path: str) -> SignedAddress:
@@ -110,12 +119,31 @@ class FreshAddresses:
         )
 
     # --- addresses that lists hold -------------------------------------------------------------------
-    async def _renew(self, listing: _Listing, recording: Recording) -> None:
-        """Read where the address should be: in the experiment's list, else in that of its room."""
-        if not listing.has_failed:
-            if await self._read_page_of(listing, recording):
-                return
+    async def _renew(self, listing: _Listing, recording: Recording) -> bool:
+        """Read what is next; True where that tells all there is to tell of this recording's address."""
+        largest = self._context.reader.page_rows(_RECORDINGS.name) or LARGEST_LIMIT
+        page = None if listing.has_failed else listing.pages.next_page(most_rows=largest)
+        with listing.being_read():
+            if page is not None:
+                return recording.source in await self._read_page(listing, recording.experiment, page)
+            await self._read_room(listing, recording)
+            return True
+
+    async def _read_page(self, listing: _Listing, experiment: str, page: PageOfAddresses) -> Sequence[str]:
+        """A page of the experiment's list; gives its sources."""
+        key = ListKey(experiment, _RECORDINGS, Scope.EXPERIMENT, experiment)
+        asked = page_request(key, Ask(page.offset, page.rows))
+        request = replace(asked, urgency=Urgency.ADDRESS, halves_on_timeout=False)
+        try:
+            rows = await self._context.fetcher.get_parsed(request, lambda body: parse_page(body, _RECORDINGS))
+        except (NotFoundError, ForbiddenError, InvalidParameterError):
             listing.has_failed = True
+            return ()
+        sources = self.take(rows, listing, experiment)
+        listing.has_failed = not listing.pages.received(page, sources)
+        return sources
+
+    async def _read_room(self, listing: _Listing, recording: Recording) -> None:
         experiment, room = recording.experiment, recording.room
         scope, scope_id = (Scope.EXPERIMENT, experiment) if room is None else (Scope.ROOM, room)
         await self._context.reader.read(
@@ -123,40 +151,6 @@ class FreshAddresses:
             _AddressSink(self, listing, experiment),
             urgency=Urgency.ADDRESS,
         )
-
-    async def _read_page_of(self, listing: _Listing, recording: Recording) -> bool:
-        """Read a page of the experiment's list that begins with a recording; was it there?
-
-        Where other rows stand there, these tell how far it has moved.
-        """
-        if recording.source not in listing.places:
-            return False
-        for _ in range(2):
-            offset = max(0, listing.places[recording.source] + listing.shift)
-            limit = self._rows_to_ask_for(listing)
-            try:
-                sources = await self._read_page(listing, recording.experiment, Ask(offset, limit))
-            except (NotFoundError, ForbiddenError, InvalidParameterError):
-                return False
-            if recording.source in sources:
-                return True
-            known = [(place, source) for place, source in enumerate(sources) if source in listing.places]
-            if not known:
-                return False
-            place, source = known[0]
-            listing.shift = offset + place - listing.places[source]
-        return False
-
-    def _rows_to_ask_for(self, listing: _Listing) -> int:
-        largest = self._context.reader.page_rows(_RECORDINGS.name) or LARGEST_LIMIT
-        return largest if listing.used is None else min(largest, max(_FEWEST_ROWS, 2 * listing.used))
-
-    async def _read_page(self, listing: _Listing, experiment: str, ask: Ask) -> list[str]:
-        key = ListKey(experiment, _RECORDINGS, Scope.EXPERIMENT, experiment)
-        request = replace(page_request(key, ask), urgency=Urgency.ADDRESS, halves_on_timeout=False)
-        page = await self._context.fetcher.get_parsed(request, lambda body: parse_page(body, _RECORDINGS))
-        listing.used = 0
-        return self.take(page, listing, experiment)
 
     def take(self, page: Page, listing: _Listing, experiment: str) -> list[str]:
         """Keep the addresses of a page of recordings in place of those that have expired; gives its sources."""
@@ -177,6 +171,7 @@ class FreshAddresses:
             if recording is not None and recording.address is not None:
                 life = AddressLife(now, recording.address.expires_at)
                 listing.addresses[recording.source] = (recording.address, life)
+                self._arrived[recording.source] = life
         return sources
 
 

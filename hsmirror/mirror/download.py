@@ -1,14 +1,14 @@
 """Recording files: fetched before their addresses expire, resumed under new ones, sealed once proven.
 
-Adding a recording is synchronous and cheap, from wherever its row is read; a few workers download, the file
-whose address expires first going first.
+Adding a recording is synchronous and cheap, from wherever its row is read; a few workers download what the
+line-up hands them.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
@@ -32,9 +32,10 @@ from hsmirror.mirror.addresses import FreshAddresses
 from hsmirror.mirror.commit import Commit, Placement
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.files import PartialFile, PartialNote
+from hsmirror.mirror.lineup import LineUp, UnderWay
 from hsmirror.mirror.recordings import Recording
 from hsmirror.mirror.report import Problem
-from hsmirror.pace.downloads import AddressLife, DownloadQueue, RateLimit, needs_fresh_address
+from hsmirror.pace.downloads import AddressLife, RateLimit
 from hsmirror.pace.retry import CORRUPT, REQUESTS
 
 PIECE_BYTES = 1 << 20
@@ -125,12 +126,9 @@ class Downloader:
         self._workers = workers
         self._rate = rate
         self._random = random
-        self._queue: DownloadQueue[_Job] = DownloadQueue()
+        self._lineup: LineUp[_Job] = LineUp(addresses, context.clock)
         self._sources: dict[str, str] = {}
         self._counts: dict[str, _Counts] = {}
-        self._news = anyio.Event()
-        self._is_closed = False
-        self._unfinished = 0
         self._bytes_wanted = 0
         self._unknown_sizes = 0
         self._bytes_done = 0
@@ -139,7 +137,7 @@ class Downloader:
         self._due: list[PendingReceipt] = []
 
     def __repr__(self) -> str:
-        return f"<Downloader waiting={len(self._queue)} unfinished={self._unfinished}>"
+        return f"<Downloader {self._lineup!r}>"
 
     def statistics(self, experiment: str | None = None) -> DownloadStatistics:
         """Of one experiment, or of all; the byte counts are of all."""
@@ -191,14 +189,11 @@ class Downloader:
             life = AddressLife(now, recording.address.expires_at)
         self._bytes_wanted += recording.size_bytes or 0
         self._unknown_sizes += recording.size_bytes is None
-        self._unfinished += 1
-        self._queue.add(_Job(recording, path, life, counts), expires_at=life.expires_at if life else None)
-        self._wake()
+        self._lineup.add(_Job(recording, path, life, counts))
 
     def close(self) -> None:
         """No more will be added."""
-        self._is_closed = True
-        self._wake()
+        self._lineup.close()
 
     def _place(self, recording: Recording) -> str | None:
         """Where the file goes; None where it has been lined up already.
@@ -223,24 +218,14 @@ class Downloader:
             KeyRefusedError, StorageError: these end the run.
         """
         async with anyio.create_task_group() as self._tasks:
+            self._lineup.begin(self._tasks)
             for _ in range(self._workers):
                 self._tasks.start_soon(self._work)
         await self._context.committer.commit(Commit(receipts=self._due))
 
     async def _work(self) -> None:
-        while True:
-            job = self._queue.take()
-            if job is None:
-                if self._is_closed and not self._unfinished:
-                    self._wake()
-                    return
-                await self._news.wait()
-                continue
+        while (job := await self._lineup.next()) is not None:
             await self._attend(job)
-
-    def _wake(self) -> None:
-        self._news.set()
-        self._news = anyio.Event()
 
     async def _attend(self, job: _Job) -> None:
         """One try at a file; afterwards it is done, given up, or lined up again."""
@@ -271,39 +256,44 @@ class Downloader:
             self._again(job, error, None)
         else:
             job.counts.fetched += 1
-            self._done()
+            self._lineup.finished()
 
     def _again(self, job: _Job, error: UpstreamError, delay_seconds: float | None) -> None:
         """Line the job up again after a pause, in which its worker does other work; None: give it up."""
         if delay_seconds is None:
             self._due += self._failed(job.path, job.recording, job.counts, str(error))
-            self._done()
+            self._lineup.finished()
         else:
             self._tasks.start_soon(self._line_up_later, job, delay_seconds)
 
     async def _line_up_later(self, job: _Job, delay_seconds: float) -> None:
         await anyio.sleep(delay_seconds)
-        self._queue.add(job, expires_at=job.life.expires_at if job.life else None)
-        self._wake()
-
-    def _done(self) -> None:
-        self._unfinished -= 1
-        self._wake()
+        self._lineup.again(job)
 
     async def _fetch(self, job: _Job) -> None:
         recording = job.recording
-        address = await self._address(job)
+        address = await self._lineup.address(job)
         modes = self._context.staging.modes
         partial = PartialFile(self._context.layout, job.path, modes)
         await anyio.to_thread.run_sync(partial.open, recording.source)
-        resumed_from = partial.size_bytes
+        with self._lineup.under_way(job) as under_way:
+            if recording.size_bytes is not None:
+                under_way.expect(recording.size_bytes - partial.size_bytes)
+            total = await self._receive(job, partial, address, under_way)
+            await self._seal(job, partial, total)
+
+    async def _receive(
+        self, job: _Job, partial: PartialFile, address: SignedAddress, under_way: UnderWay
+    ) -> int | None:
+        """What is lacking of the file; gives the size of the whole, where it is known."""
         etag = partial.note.etag if partial.note else None
-        async with self._storage.open_file(address, start=resumed_from, if_match=etag) as stream:
-            total = await self._begin(partial, recording, stream)
+        async with self._storage.open_file(address, start=partial.size_bytes, if_match=etag) as stream:
+            total = await self._begin(partial, job.recording, stream)
+            under_way.expect(None if total is None else total - partial.size_bytes)
             self._bytes_done += partial.size_bytes
             try:
                 if stream.status in {200, 206}:
-                    await self._receive(partial, stream)
+                    await self._append(partial, stream, under_way)
             finally:
                 with anyio.CancelScope(shield=True):
                     await anyio.to_thread.run_sync(partial.keep)
@@ -311,16 +301,7 @@ class Downloader:
                 if partial.size_bytes > job.best_bytes:
                     job.best_bytes = partial.size_bytes
                     job.failures = job.fruitless = 0
-        await self._seal(job, partial, total)
-
-    async def _address(self, job: _Job) -> SignedAddress:
-        recording = job.recording
-        if recording.address is None or needs_fresh_address(job.life, now=self._context.clock.epoch()):
-            address = await self._addresses.fresh(recording)
-            job.recording = replace(recording, address=address)
-            job.life = AddressLife(self._context.clock.epoch(), address.expires_at)
-            return address
-        return recording.address
+        return total
 
     async def _begin(self, partial: PartialFile, recording: Recording, stream: FileAnswer) -> int | None:
         """Make what is there fit the answer; gives the size of the whole, where it is known.
@@ -354,7 +335,7 @@ class Downloader:
         await anyio.to_thread.run_sync(partial.expect, hashes)
         return total
 
-    async def _receive(self, partial: PartialFile, stream: FileAnswer) -> None:
+    async def _append(self, partial: PartialFile, stream: FileAnswer, under_way: UnderWay) -> None:
         async with aclosing(stream.pieces(PIECE_BYTES)) as pieces:
             async for piece in pieces:
                 await anyio.to_thread.run_sync(partial.append, piece)
@@ -363,6 +344,7 @@ class Downloader:
                 pause = self._rate.delay_seconds(len(piece), self._context.clock.monotonic())
                 if pause > 0:
                     await anyio.sleep(pause)
+                under_way.received(len(piece))
 
     async def _seal(self, job: _Job, partial: PartialFile, total: int | None) -> None:
         recording = job.recording

@@ -1,15 +1,14 @@
-"""Which recording file is downloaded next, and whether its address will last."""
+"""How long an address is good, when the next one is asked for, and how fast bytes may come."""
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-Job = TypeVar("Job")
+from math import inf
 
 _MARGIN_SECONDS = 2.0
 """An address that lives no longer than this is as good as expired: the request itself takes time."""
+
+_LONGEST_AHEAD_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +18,13 @@ class AddressLife:
     taken_at: float
     expires_at: float | None
 
+    @property
+    def usable_until(self) -> float:
+        """From then on a download is not begun under it any more."""
+        if self.expires_at is None:
+            return inf
+        return self.expires_at - min(_MARGIN_SECONDS, (self.expires_at - self.taken_at) / 2)
+
 
 def needs_fresh_address(life: AddressLife | None, *, now: float) -> bool:
     """Is an address as good as expired? `life` is None where there is none yet.
@@ -26,33 +32,21 @@ def needs_fresh_address(life: AddressLife | None, *, now: float) -> bool:
     One that lives is used, however long the download: an open stream may end after it has expired, and only
     where the connection breaks after that does going on take another one.
     """
-    if life is None:
-        return True
-    if life.expires_at is None:
-        return False
-    return life.expires_at - now <= min(_MARGIN_SECONDS, (life.expires_at - life.taken_at) / 2)
+    return life is None or now >= life.usable_until
 
 
-class DownloadQueue(Generic[Job]):
-    """Jobs in the order in which they should go: the one whose address expires first, first.
+def next_address_in_seconds(
+    life: AddressLife | None, *, left_bytes: int, bytes_per_second: float, takes_seconds: float
+) -> float:
+    """When to ask for the address of the next download, so that it is there as this one ends; 0: now.
 
-    Jobs without an expiry (to be minted, or that do not say) come last, in the order they came.
+    Whoever asks only then stands still for as long as the request takes (`takes_seconds`). What is asked for
+    too early has lost a part of its life, or all of it where the download takes longer than it seemed: twice
+    the time that it takes, at most a quarter of the life of this download's address. Where it takes long it is
+    the limits that it waits for, and whoever stands still then loses nothing.
     """
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Job]] = []
-        self._count = 0
-
-    def __len__(self) -> int:
-        return len(self._heap)
-
-    def add(self, job: Job, *, expires_at: float | None) -> None:
-        heapq.heappush(self._heap, (float("inf") if expires_at is None else expires_at, self._count, job))
-        self._count += 1
-
-    def take(self) -> Job | None:
-        """The next job, or None where there is none."""
-        return heapq.heappop(self._heap)[2] if self._heap else None
+    whole = inf if life is None or life.expires_at is None else life.expires_at - life.taken_at
+    return max(0.0, left_bytes / bytes_per_second - min(2 * takes_seconds, whole / 4, _LONGEST_AHEAD_SECONDS))
 
 
 class RateLimit:

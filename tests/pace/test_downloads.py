@@ -1,4 +1,4 @@
-"""Which file is next, and whether its address will last."""
+"""How long an address is good, and when the next one is asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsmirror.pace.downloads import AddressLife, DownloadQueue, needs_fresh_address
+from hsmirror.pace.downloads import AddressLife, needs_fresh_address, next_address_in_seconds
 
 NOW = 10_000.0
 
@@ -38,15 +38,30 @@ def test_a_brand_new_address_is_always_used(whole: float) -> None:
     assert not needs(AddressLife(NOW, NOW + whole))
 
 
-@given(expiries=st.lists(st.none() | st.integers(0, 5)))
-def test_the_next_download_is_the_one_whose_address_expires_first(expiries: list[int | None]) -> None:
-    queue: DownloadQueue[int] = DownloadQueue()
-    for number, expiry in enumerate(expiries):
-        queue.add(number, expires_at=expiry)
-    assert len(queue) == len(expiries)
-    order = [queue.take() for _ in expiries]
-    never = float("inf")
-    assert order == sorted(
-        range(len(expiries)), key=lambda job: (never if expiries[job] is None else expiries[job], job)
+GOOD_FOR_A_MINUTE = AddressLife(NOW, NOW + 60)
+
+
+def ask_in(
+    life: AddressLife | None, *, left_bytes: int, bytes_per_second: float = 1000.0, takes_seconds: float = 0.2
+) -> float:
+    return next_address_in_seconds(
+        life, left_bytes=left_bytes, bytes_per_second=bytes_per_second, takes_seconds=takes_seconds
     )
-    assert queue.take() is None
+
+
+def test_the_next_address_is_asked_for_twice_its_time_before_a_download_ends() -> None:
+    assert ask_in(GOOD_FOR_A_MINUTE, left_bytes=10_000) == pytest.approx(10 - 0.4)
+
+
+def test_the_next_address_is_asked_for_at_once_where_the_download_is_about_to_end() -> None:
+    assert ask_in(GOOD_FOR_A_MINUTE, left_bytes=300) == 0
+
+
+@pytest.mark.parametrize("takes_seconds", [3.0, 3600.0])
+def test_the_next_address_is_never_asked_for_more_than_seconds_early(takes_seconds: float) -> None:
+    """Where it takes an hour, that is the limits' doing, and the address would expire before its turn."""
+    assert ask_in(None, left_bytes=10_000, takes_seconds=takes_seconds) == pytest.approx(5)
+
+
+def test_the_next_address_is_asked_for_at_most_a_quarter_of_its_life_early() -> None:
+    assert ask_in(AddressLife(NOW, NOW + 4), left_bytes=10_000, takes_seconds=3) == pytest.approx(9)

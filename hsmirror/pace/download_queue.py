@@ -1,0 +1,133 @@
+"""Which recording file is downloaded next."""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from dataclasses import dataclass
+from itertools import count
+from typing import Generic, TypeVar
+
+from hsmirror.pace.downloads import AddressLife
+
+Job = TypeVar("Job")
+
+
+@dataclass(slots=True, eq=False)
+class _Entry(Generic[Job]):
+    job: Job
+    source: str
+    number: int
+    size_bytes: int
+    has_expired: bool = False
+    is_taken: bool = False
+
+
+class _Mix(Generic[Job]):
+    """Jobs of which the largest and the smallest are taken in turn, so that files and bytes get fewer alike.
+
+    Large files fill the line and small ones wait for answers, and for minted addresses: together they do both
+    at once. None of the largest is left for the end, where it would go on alone.
+    """
+
+    def __init__(self) -> None:
+        self._by_size: list[tuple[int, int, _Entry[Job]]] = []
+        self._bytes_ever = 0
+        self._files_ever = 0
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._by_size)
+
+    def add(self, entry: _Entry[Job]) -> None:
+        insort(self._by_size, (entry.size_bytes, entry.number, entry))
+        self.size_bytes += entry.size_bytes
+        self._bytes_ever += entry.size_bytes
+        self._files_ever += 1
+
+    def next(self) -> _Entry[Job]:
+        is_largest_due = self.size_bytes * self._files_ever >= self._bytes_ever * len(self._by_size)
+        return self._by_size[-1 if is_largest_due else 0][2]
+
+    def remove(self, entry: _Entry[Job]) -> None:
+        del self._by_size[bisect_left(self._by_size, (entry.size_bytes, entry.number))]
+        self.size_bytes -= entry.size_bytes
+
+
+class DownloadQueue(Generic[Job]):
+    """Jobs in the order in which they should go.
+
+    First those whose addresses live: large and small mixed, or, where not all of them can begin before the
+    first address expires, the one whose address expires first. Then those whose addresses have expired, in the
+    order in which they came, which is that of their list, as pages of addresses are. Last those whose
+    addresses are minted one by one, mixed again.
+    """
+
+    def __init__(self) -> None:
+        self._living: _Mix[Job] = _Mix()
+        self._by_expiry: list[tuple[float, int, _Entry[Job]]] = []
+        """A heap; some of them have been taken."""
+        self._expired: list[tuple[int, _Entry[Job]]] = []
+        self._by_source: dict[str, _Entry[Job]] = {}
+        """Of both."""
+        self._to_mint: _Mix[Job] = _Mix()
+        self._numbers = count()
+
+    def __len__(self) -> int:
+        return len(self._living) + len(self._expired) + len(self._to_mint)
+
+    def add(self, job: Job, life: AddressLife | None, *, source: str, size_bytes: int | None) -> None:
+        """Line up a job; `life` None: its address is minted. `source` tells one file from another."""
+        entry = _Entry(job, source, next(self._numbers), size_bytes or 0)
+        if life is None:
+            self._to_mint.add(entry)
+        else:
+            self._by_source[source] = entry
+            self._add_living(entry, life)
+
+    def renewed(self, source: str, life: AddressLife) -> None:
+        """There is a new address, which matters to a job whose own has expired."""
+        entry = self._by_source.get(source)
+        if entry is not None and entry.has_expired:
+            del self._expired[bisect_left(self._expired, (entry.number,))]
+            self._add_living(entry, life)
+
+    def take(self, now: float, *, bytes_per_second: float) -> Job | None:
+        """The next job; None where there is none. `bytes_per_second` is what all downloads together reach."""
+        self._let_expire(now)
+        if self._living:
+            entry = self._next_living(now, bytes_per_second)
+            self._living.remove(entry)
+        elif self._expired:
+            _, entry = self._expired.pop(0)
+        elif self._to_mint:
+            entry = self._to_mint.next()
+            self._to_mint.remove(entry)
+        else:
+            return None
+        if self._by_source.get(entry.source) is entry:
+            del self._by_source[entry.source]
+        entry.is_taken = True
+        return entry.job
+
+    def _add_living(self, entry: _Entry[Job], life: AddressLife) -> None:
+        entry.has_expired = False
+        self._living.add(entry)
+        heapq.heappush(self._by_expiry, (life.usable_until, entry.number, entry))
+
+    def _next_living(self, now: float, bytes_per_second: float) -> _Entry[Job]:
+        usable_until, _, first_to_expire = self._by_expiry[0]
+        do_all_last = self._living.size_bytes < bytes_per_second * (usable_until - now)
+        return self._living.next() if do_all_last else first_to_expire
+
+    def _let_expire(self, now: float) -> None:
+        """Afterwards the top of the heap lives."""
+        while self._by_expiry:
+            usable_until, number, entry = self._by_expiry[0]
+            if not entry.is_taken and now < usable_until:
+                return
+            heapq.heappop(self._by_expiry)
+            if not entry.is_taken:
+                self._living.remove(entry)
+                entry.has_expired = True
+                insort(self._expired, (number, entry))

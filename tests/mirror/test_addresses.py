@@ -1,0 +1,194 @@
+"""Fresh addresses: whole pages of them for one request, from wherever the server lists them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import orjson
+import pytest
+from virtual_time import FakeAnswer, VirtualClock, gate_and_budget, run_in_virtual_time
+
+from hsmirror.api.addresses import SignedAddress, parse_address
+from hsmirror.errors import ForbiddenError, NotFoundError
+from hsmirror.mirror.addresses import FreshAddresses
+from hsmirror.mirror.context import Context
+from hsmirror.mirror.fetch import Fetcher
+from hsmirror.mirror.lists import ListReader, PageSizes
+from hsmirror.mirror.recordings import Recording
+from hsmirror.serve.envelope import PageFacts, document_paging, rows_envelope
+
+EXPERIMENT = "exp_one"
+FILES = 40
+FILES_A_ROOM = 4
+LIFE_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class OfOneRun:
+    """The parts of a context that addresses are got by."""
+
+    fetcher: Fetcher
+    reader: ListReader
+    clock: VirtualClock
+
+
+@dataclass(slots=True)
+class Server:
+    """Lists recordings, each row with an address that lives for a minute."""
+
+    clock: VirtualClock
+    files: list[int] = field(default_factory=lambda: list(range(FILES)))
+    lists_experiments: bool = True
+    without_address: set[int] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+
+    async def get(self, path: str, params: Mapping[str, str], *, timeout_seconds: float) -> FakeAnswer:
+        await asyncio.sleep(0.2)
+        scope, scope_id = path.split("/")[-2:]
+        self.asked.append(scope)
+        if scope == "experiment" and not self.lists_experiments:
+            raise ForbiddenError("403")
+        files = [each for each in self.files if scope == "experiment" or room_of(each) == scope_id]
+        offset, limit = int(params["offset"]), int(params["limit"])
+        page = files[offset : offset + limit]
+        facts = PageFacts(len(files), len(page), offset, limit)
+        return FakeAnswer(rows_envelope([self._row(each) for each in page], document_paging(facts)))
+
+    def _row(self, number: int) -> bytes:
+        address = {} if number in self.without_address else {"downloadUrl": self.url(number)}
+        return orjson.dumps({"recordingId": f"rec_{number}", "roomId": room_of(number), **address})
+
+    def url(self, number: int) -> str:
+        return f"https://storage.example.org/rec_{number}.mp4?Expires={int(self.clock.epoch()) + LIFE_SECONDS}"
+
+
+def room_of(number: int) -> str:
+    return f"room_{number // FILES_A_ROOM}"
+
+
+def recording(number: int) -> Recording:
+    url = f"https://storage.example.org/rec_{number}.mp4?Expires=1"
+    return Recording(
+        EXPERIMENT, room_of(number), f"rec_{number}", "mp4", f"/rec_{number}.mp4", 10, "", parse_address(url)
+    )
+
+
+def ask(
+    script: Callable[[Server, FreshAddresses], Awaitable[None]], *, listed: bool = True, **server: Any
+) -> Server:
+    """Run a script against a server whose list has been read before, unless not `listed`."""
+
+    async def main(clock: VirtualClock) -> Server:
+        upstream = Server(clock, **server)
+        gate, budget = gate_and_budget(clock)
+        fetcher = Fetcher(upstream, gate, budget, clock, lambda: 0.5)
+        context = OfOneRun(fetcher, ListReader(fetcher, PageSizes(), concurrent_pages=4), clock)
+        addresses = FreshAddresses(cast(Context, context), loopback_allowed=False)
+        if listed:
+            for number in range(FILES):
+                addresses.listed(recording(number))
+        await script(upstream, addresses)
+        return upstream
+
+    return run_in_virtual_time(main)
+
+
+def leads_to(address: SignedAddress, number: int) -> bool:
+    return f"/rec_{number}.mp4?" in address.url.reveal()
+
+
+def test_one_request_renews_a_whole_page_of_addresses() -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        for number in range(3, FILES):
+            assert leads_to(await addresses.fresh(recording(number)), number)
+
+    assert ask(script).asked == ["experiment"]
+
+
+def test_one_page_serves_all_who_wait_in_the_same_moment() -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        numbers = (9, 5, 30, 7)
+        found = await asyncio.gather(*(addresses.fresh(recording(number)) for number in numbers))
+        assert all(leads_to(address, number) for address, number in zip(found, numbers, strict=True))
+
+    assert ask(script).asked == ["experiment"]
+
+
+def test_an_address_that_came_with_others_is_not_given_once_it_has_expired() -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        await addresses.fresh(recording(3))
+        await asyncio.sleep(LIFE_SECONDS)
+        address = await addresses.fresh(recording(4))
+        assert address.remaining_seconds(server.clock.epoch()) > LIFE_SECONDS - 2
+
+    assert ask(script).asked == ["experiment", "experiment"]
+
+
+def test_no_address_is_given_twice() -> None:
+    """Whoever comes back for another one was told that the first does not work."""
+
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        first = await addresses.fresh(recording(3))
+        await asyncio.sleep(2)
+        assert (await addresses.fresh(recording(3))).url != first.url
+
+    assert ask(script).asked == ["experiment", "experiment"]
+
+
+def test_what_arrived_with_the_others_is_told_once() -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        await addresses.fresh(recording(30))
+        assert addresses.arrived().keys() == {f"/rec_{number}.mp4" for number in range(30, FILES)}
+        assert not addresses.arrived()
+
+    ask(script)
+
+
+@pytest.mark.parametrize("moved_by", [-3, 3])
+def test_rows_that_have_moved_since_are_found(moved_by: int) -> None:
+    files = list(range(100, 100 + moved_by)) + list(range(max(0, -moved_by), FILES))
+
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        for number in range(10, FILES):
+            assert leads_to(await addresses.fresh(recording(number)), number)
+
+    assert set(ask(script, files=files).asked) == {"experiment"}
+
+
+def test_where_the_experiment_is_not_listed_the_rooms_are() -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        for number in range(2 * FILES_A_ROOM):
+            assert leads_to(await addresses.fresh(recording(number)), number)
+
+    assert ask(script, lists_experiments=False).asked == ["experiment", "room", "room"]
+
+
+def test_what_was_never_seen_in_the_list_is_looked_for_in_its_room() -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        assert leads_to(await addresses.fresh(recording(7)), 7)
+
+    assert ask(script, listed=False).asked == ["room"]
+
+
+@pytest.mark.parametrize("lists_experiments", [True, False])
+def test_a_row_that_has_no_address_any_more_is_an_error_of_its_own(lists_experiments: bool) -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        with pytest.raises(NotFoundError):
+            await addresses.fresh(recording(7))
+        assert leads_to(await addresses.fresh(recording(8)), 8)
+
+    ask(script, without_address={7}, lists_experiments=lists_experiments)
+
+
+def test_a_row_that_is_gone_is_an_error_of_its_own() -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        with pytest.raises(NotFoundError):
+            await addresses.fresh(recording(7))
+        for number in range(8, FILES):
+            assert leads_to(await addresses.fresh(recording(number)), number)
+
+    asked = ask(script, files=[number for number in range(FILES) if number != 7]).asked
+    assert asked == ["experiment", "experiment", "room"]
