@@ -276,7 +276,6 @@ def sync_tree(root: Path, levels: int) -> None:
         sync_folder(folder)
 
 
-<<<<<<< HEAD
 def _folders_in(folder: Path) -> list[Path]:
     with disk_errors(f"look into {folder}"), os.scandir(folder) as entries:
         return [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
@@ -296,8 +295,6 @@ def spool(path: Path, content: bytes) -> None:
             os.close(descriptor)
 
 
-=======
->>>>>>> b5bfc4f (Receive large recordings straight into two buffers)
 def append(path: Path, content: bytes | memoryview, modes: Modes, *, synced: bool = False) -> None:
     """Append to a file that is ours alone, made if need be: all of `content`, or nothing of it.
 
