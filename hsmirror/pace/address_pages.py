@@ -66,7 +66,9 @@ class AddressPages:
         if first is None:
             return None
         place = self._place(first)
-        if self._page_offset is not None and place >= self._page_offset:  # else the page is left before its time
+        if (
+            self._page_offset is not None and place >= self._page_offset
+        ):  # else the page is left before its time
             self._useful = self._used
         if self._useful is None:
             return PageOfAddresses(first, place, most_rows)
