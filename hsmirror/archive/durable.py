@@ -173,8 +173,9 @@ def publish(root: Path, moves: Iterable[Move], modes: Modes) -> None:
     """
     moves = list(moves)
     kept: dict[Path, None] = {}
+    for folder in dict.fromkeys(move.final.parent for move in moves):
+        make_folder(root, folder, modes)
     for move in moves:
-        make_folder(root, move.final.parent, modes)
         if os.path.lexists(move.final):
             keep(root, move.final, move.superseded, modes)
             kept[move.superseded.parent] = None

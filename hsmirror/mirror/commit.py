@@ -19,7 +19,7 @@ import anyio.to_thread
 
 from hsmirror.archive import durable
 from hsmirror.archive.layout import LEVELS_OF_FOLDERS, Layout
-from hsmirror.archive.receipts import FileLike, IntentReceipt, Receipt, ShardReceipt
+from hsmirror.archive.receipts import FileLike, FileReceipt, IntentReceipt, Receipt, ShardReceipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.errors import StorageError
 from hsmirror.mirror.files import settle_partial_files
@@ -135,7 +135,9 @@ class Committer:
     def _intent(self, commit: Commit) -> IntentReceipt | None:
         """What a commit is about to do, where half of it would be worse than nothing."""
         replaces = any(placement.receipt.key in self._receipts for placement in commit.placements)
-        if not (replaces or commit.retired or len(commit.placements) > 1):
+        # A recording is not fetched again only because its receipt came too late.
+        is_recording = any(isinstance(placement.receipt, FileReceipt) for placement in commit.placements)
+        if not (replaces or commit.retired or len(commit.placements) > 1 or is_recording):
             return None
         staging = self._layout.staging
         return IntentReceipt(
@@ -198,7 +200,7 @@ def recover(layout: Layout, receipts: Receipts, modes: durable.Modes, run_id: st
         durable.clear_folder(layout.root, leftover)
     for folder in (layout.root, layout.receipts, layout.runs):
         durable.clear_staged(folder)
-    settle_partial_files(layout, receipts, modes, now=now)
+    settle_partial_files(layout, receipts, now=now)
     return Recovery(tuple(finished), tuple(notes))
 
 

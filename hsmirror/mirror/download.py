@@ -6,17 +6,14 @@ line-up hands them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, aclosing
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from typing import Protocol
 
 import anyio
 import anyio.to_thread
 
-from hsmirror.api.addresses import SignedAddress
-from hsmirror.api.headers import OfferedHashes
 from hsmirror.archive.receipts import FileReceipt, PendingReceipt
 from hsmirror.errors import (
     AddressExpiredError,
@@ -24,6 +21,7 @@ from hsmirror.errors import (
     CorruptError,
     ForbiddenError,
     KeyRefusedError,
+    StorageError,
     ThrottledError,
     TransientError,
     UpstreamError,
@@ -31,40 +29,21 @@ from hsmirror.errors import (
 from hsmirror.mirror.addresses import FreshAddresses
 from hsmirror.mirror.commit import Commit, Placement
 from hsmirror.mirror.context import Context
-from hsmirror.mirror.files import PartialFile, PartialNote
-from hsmirror.mirror.lineup import LineUp, UnderWay
+from hsmirror.mirror.files import PartialFile, part_names
+from hsmirror.mirror.lineup import LineUp
+from hsmirror.mirror.pending import pending_receipts, settled_receipts
 from hsmirror.mirror.recordings import Recording
 from hsmirror.mirror.report import Problem
+from hsmirror.mirror.transfer import Storage, Transfers
 from hsmirror.pace.downloads import AddressLife, RateLimit
 from hsmirror.pace.retry import CORRUPT, REQUESTS
-
-PIECE_BYTES = 1 << 20
 
 _FRUITLESS_TRIES = 5
 """Addresses that expired without a byte gained before a file is given up."""
 
 
-class FileAnswer(Protocol):
-    """What the downloader reads of an answer; `api.storage.FileStream` says what the fields are."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def total_bytes(self) -> int | None: ...
-    @property
-    def etag(self) -> str | None: ...
-    @property
-    def hashes(self) -> OfferedHashes: ...
-
-    def pieces(self, size_bytes: int) -> AsyncGenerator[bytes | memoryview, None]: ...
-
-
-class Storage(Protocol):
-    """What gives recordings' bytes: `api.transport.Transport`, or a stand-in under a virtual clock."""
-
-    def open_file(
-        self, address: SignedAddress, *, start: int = 0, if_match: str | None = None
-    ) -> AbstractAsyncContextManager[FileAnswer]: ...
+_UNCOMMITTED_FILES = 32
+"""Fetched, and waiting for their commit while others are fetched: a group costs little more than one file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +100,9 @@ class Downloader:
         random: Callable[[], float],
     ) -> None:
         self._context = context
-        self._storage = storage
         self._addresses = addresses
         self._workers = workers
-        self._rate = rate
+        self._transfers = Transfers(storage, rate, context.clock, downloads_at_once=workers)
         self._random = random
         self._lineup: LineUp[_Job] = LineUp(addresses, context.clock)
         self._sources: dict[str, str] = {}
@@ -132,9 +110,11 @@ class Downloader:
         self._bytes_wanted = 0
         self._unknown_sizes = 0
         self._bytes_done = 0
-        self._bytes_received = 0
+        self._uncommitted = anyio.Semaphore(_UNCOMMITTED_FILES)
         self._stopped_by: UpstreamError | None = None
         self._due: list[PendingReceipt] = []
+        self._parts: set[str] = set()
+        """Of which files there may be a part already."""
 
     def __repr__(self) -> str:
         return f"<Downloader {self._lineup!r}>"
@@ -152,8 +132,8 @@ class Downloader:
             files_pending=sum(each.pending for each in counts),
             files_failed=failed,
             bytes=self._bytes_wanted + self._unknown_sizes * self._mean_bytes(),
-            bytes_done=self._bytes_done,
-            bytes_received=self._bytes_received,
+            bytes_done=self._bytes_done + self._transfers.under_way_bytes,
+            bytes_received=self._transfers.received_bytes,
         )
 
     def _mean_bytes(self) -> int:
@@ -173,15 +153,16 @@ class Downloader:
         is_held = held is not None and self._context.held.is_intact(held)
         if held is not None and is_held and recording.size_bytes in {None, held.size_bytes}:
             counts.held += 1
-            self._due += self._no_longer_pending(path)
+            self._due += settled_receipts(self._context, path)
             return
         if recording.pending:
             counts.pending += 1
-            self._due += self._pending(path, recording, f"not final upstream: {recording.pending}")
+            why = f"not final upstream: {recording.pending}"
+            self._due += pending_receipts(self._context, path, recording, why)
             return
         counts.wanted += 1
         if recording.refusal:
-            self._due += self._failed(path, recording, counts, recording.refusal)
+            self._fail(path, recording, counts, recording.refusal)
             return
         now = self._context.clock.epoch()
         life = None
@@ -217,6 +198,7 @@ class Downloader:
         Raises:
             KeyRefusedError, StorageError: these end the run.
         """
+        self._parts = await anyio.to_thread.run_sync(part_names, self._context.layout)
         async with anyio.create_task_group() as self._tasks:
             self._lineup.begin(self._tasks)
             for _ in range(self._workers):
@@ -232,7 +214,7 @@ class Downloader:
         try:
             if self._stopped_by is not None:
                 raise self._stopped_by
-            await self._fetch(job)
+            partial, receipt = await self._fetch(job)
         except AddressExpiredError as error:
             job.life, job.fruitless = None, job.fruitless + 1
             self._again(job, error, 0.0 if job.fruitless <= _FRUITLESS_TRIES else None)
@@ -255,13 +237,13 @@ class Downloader:
                 self._stopped_by = error
             self._again(job, error, None)
         else:
-            job.counts.fetched += 1
-            self._lineup.finished()
+            await self._uncommitted.acquire()
+            self._tasks.start_soon(self._commit, job, partial, receipt)
 
     def _again(self, job: _Job, error: UpstreamError, delay_seconds: float | None) -> None:
         """Line the job up again after a pause, in which its worker does other work; None: give it up."""
         if delay_seconds is None:
-            self._due += self._failed(job.path, job.recording, job.counts, str(error))
+            self._fail(job.path, job.recording, job.counts, str(error))
             self._lineup.finished()
         else:
             self._tasks.start_soon(self._line_up_later, job, delay_seconds)
@@ -270,94 +252,21 @@ class Downloader:
         await anyio.sleep(delay_seconds)
         self._lineup.again(job)
 
-    async def _fetch(self, job: _Job) -> None:
+    async def _fetch(self, job: _Job) -> tuple[PartialFile, FileReceipt]:
         recording = job.recording
         address = await self._lineup.address(job)
-        modes = self._context.staging.modes
-        partial = PartialFile(self._context.layout, job.path, modes)
-        await anyio.to_thread.run_sync(partial.open, recording.source)
-        with self._lineup.under_way(job) as under_way:
-            if recording.size_bytes is not None:
-                under_way.expect(recording.size_bytes - partial.size_bytes)
-            total = await self._receive(job, partial, address, under_way)
-            await self._seal(job, partial, total)
-
-    async def _receive(
-        self, job: _Job, partial: PartialFile, address: SignedAddress, under_way: UnderWay
-    ) -> int | None:
-        """What is lacking of the file; gives the size of the whole, where it is known."""
-        etag = partial.note.etag if partial.note else None
-        async with self._storage.open_file(address, start=partial.size_bytes, if_match=etag) as stream:
-            total = await self._begin(partial, job.recording, stream)
-            under_way.expect(None if total is None else total - partial.size_bytes)
-            self._bytes_done += partial.size_bytes
-            try:
-                if stream.status in {200, 206}:
-                    await self._append(partial, stream, under_way)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(partial.keep)
-                self._bytes_done -= partial.size_bytes
-                if partial.size_bytes > job.best_bytes:
-                    job.best_bytes = partial.size_bytes
-                    job.failures = job.fruitless = 0
-        return total
-
-    async def _begin(self, partial: PartialFile, recording: Recording, stream: FileAnswer) -> int | None:
-        """Make what is there fit the answer; gives the size of the whole, where it is known.
-
-        Raises:
-            CorruptError: the answer is of another object than the part that is there; it starts anew.
-        """
-        note = partial.note
-        total = stream.total_bytes
-        changed = stream.status == 412 or (
-            stream.status == 206 and note is not None and note.total_bytes not in {None, total}
-        )
-        if changed or (stream.status == 416 and total != partial.size_bytes):
-            await anyio.to_thread.run_sync(partial.restart)
-            raise TransientError(f"{recording} changed at its storage host while it was fetched")
-        if stream.status == 200 and partial.size_bytes:
-            await anyio.to_thread.run_sync(partial.restart)
-        # Not every answer says everything: a 416 has neither hash nor version.
-        is_same_version = note is not None and stream.etag in {None, note.etag}
-        hashes = stream.hashes or (note.hashes if note and is_same_version else stream.hashes)
-        if stream.status in {200, 206}:
-            fresh_note = PartialNote(
-                recording.source,
-                stream.etag,
-                total,
-                md5=hashes.md5,
-                crc32c=hashes.crc32c,
-                sha256=hashes.sha256,
-            )
-            await anyio.to_thread.run_sync(partial.describe, fresh_note)
-        await anyio.to_thread.run_sync(partial.expect, hashes)
-        return total
-
-    async def _append(self, partial: PartialFile, stream: FileAnswer, under_way: UnderWay) -> None:
-        async with aclosing(stream.pieces(PIECE_BYTES)) as pieces:
-            async for piece in pieces:
-                await anyio.to_thread.run_sync(partial.append, piece)
-                self._bytes_done += len(piece)
-                self._bytes_received += len(piece)
-                pause = self._rate.delay_seconds(len(piece), self._context.clock.monotonic())
-                if pause > 0:
-                    await anyio.sleep(pause)
-                under_way.received(len(piece))
-
-    async def _seal(self, job: _Job, partial: PartialFile, total: int | None) -> None:
-        recording = job.recording
-        if not partial.size_bytes:
-            await anyio.to_thread.run_sync(partial.append, b"")  # nothing came, which can be all there is
+        partial = PartialFile(self._context.layout, job.path, self._context.staging.modes)
+        if partial.name in self._parts:
+            await anyio.to_thread.run_sync(partial.open, recording.source)
+        self._parts.add(partial.name)
         try:
-            # No bytes at all are a file only where its row says so.
-            least = 1 if recording.size_bytes is None else 0
-            proven_by = partial.prove(total, recording.size_bytes, at_least=least)
-        except CorruptError:
-            await anyio.to_thread.run_sync(partial.restart)
-            raise
-        receipt = FileReceipt(
+            with self._lineup.under_way(job) as under_way:
+                proven_by = await self._transfers.fetch(recording, address, partial, under_way)
+        finally:
+            if partial.size_bytes > job.best_bytes:
+                job.best_bytes = partial.size_bytes
+                job.failures = job.fruitless = 0
+        return partial, FileReceipt(
             path=job.path,
             experiment=recording.experiment,
             room=recording.room,
@@ -368,13 +277,26 @@ class Downloader:
             etag=partial.note.etag if partial.note else None,
             fetched_at=self._context.now_text,
         )
-        settled = self._no_longer_pending(job.path)
-        await self._context.committer.commit(Commit([Placement(partial.path, receipt)], receipts=settled))
-        await anyio.to_thread.run_sync(partial.forget_note)
-        self._bytes_done += partial.size_bytes
+
+    async def _commit(self, job: _Job, partial: PartialFile, receipt: FileReceipt) -> None:
+        settled = settled_receipts(self._context, job.path)
+        self._bytes_done += receipt.size_bytes
+        try:
+            await self._context.committer.commit(Commit([Placement(partial.path, receipt)], receipts=settled))
+            if partial.is_noted:
+                await anyio.to_thread.run_sync(partial.forget_note)
+        except anyio.get_cancelled_exc_class():
+            # Stopped before its turn came; or the commit is under way all the same, and takes the file away.
+            with anyio.CancelScope(shield=True), suppress(StorageError):
+                await anyio.to_thread.run_sync(partial.keep)
+            raise
+        finally:
+            self._uncommitted.release()
+        job.counts.fetched += 1
+        self._lineup.finished()
 
     # --- what is remembered --------------------------------------------------------------------------
-    def _failed(self, path: str, recording: Recording, counts: _Counts, why: str) -> list[PendingReceipt]:
+    def _fail(self, path: str, recording: Recording, counts: _Counts, why: str) -> None:
         counts.failed += 1
         self._context.tally.problems.append(
             Problem(
@@ -384,36 +306,4 @@ class Downloader:
                 room=recording.room or "",
             )
         )
-        return self._pending(path, recording, why, is_failure=True)
-
-    def _pending(
-        self, path: str, recording: Recording, why: str, *, is_failure: bool = False
-    ) -> list[PendingReceipt]:
-        receipt = PendingReceipt(
-            path=path,
-            experiment=recording.experiment,
-            room=recording.room,
-            recording_id=recording.recording_id,
-            why=why,
-            is_failure=is_failure,
-            since=self._context.now_text,
-        )
-        held = self._context.receipts.get(receipt.key)
-        if isinstance(held, PendingReceipt) and (held.why, held.is_failure) == (why, is_failure):
-            return []
-        return [receipt]
-
-    def _no_longer_pending(self, path: str) -> list[PendingReceipt]:
-        held = self._context.receipts.get(f"pending {path}")
-        if not isinstance(held, PendingReceipt) or not held.why:
-            return []
-        return [
-            PendingReceipt(
-                path=path,
-                experiment=held.experiment,
-                room=held.room,
-                recording_id=held.recording_id,
-                why="",
-                since=self._context.now_text,
-            )
-        ]
+        self._due += pending_receipts(self._context, path, recording, why, is_failure=True)

@@ -61,12 +61,13 @@ class PartialFile:
         self._layout = layout
         self._modes = modes
         self._place = path
-        name = _name(path)
-        self.path = layout.partial_files / f"{name}{_PART}"
-        self._note_path = layout.partial_files / f"{name}{_NOTE}"
+        self.name = _name(path)
+        self.path = layout.partial_files / f"{self.name}{_PART}"
+        self._note_path = layout.partial_files / f"{self.name}{_NOTE}"
         self.size_bytes = 0
         self._synced_bytes = 0
         self.note: PartialNote | None = None
+        self._written_note: PartialNote | None = None
         self._offered = OfferedHashes()
         self._restart_hashes()
 
@@ -75,8 +76,7 @@ class PartialFile:
 
     def open(self, source: str) -> None:
         """Take up what an earlier try has left of the same object; anything else is thrown away."""
-        durable.make_folder(self._layout.root, self._layout.partial_files, self._modes)
-        self.note = _read_note(self._note_path)
+        self.note = self._written_note = _read_note(self._note_path)
         if self.note is None or self.note.source != source or not self._cut_to(self.note.synced_bytes):
             self.restart()
 
@@ -104,13 +104,12 @@ class PartialFile:
                     self._hash(piece)
 
     def describe(self, note: PartialNote) -> None:
-        """Note which object the bytes to come are of."""
-        note = msgspec.structs.replace(note, synced_bytes=self._synced_bytes, path=self._place)
-        if note != self.note:
-            durable.write_whole(self._layout.root, self._note_path, msgspec.json.encode(note), self._modes)
-            self.note = note
+        """Say which object the bytes to come are of. It is written down as soon as some of them are kept."""
+        self.note = note
 
     def append(self, piece: bytes | memoryview) -> None:
+        if not self.size_bytes:
+            durable.make_folder(self._layout.root, self._layout.partial_files, self._modes)
         durable.append(self.path, piece, self._modes)
         self._hash(piece)
         self.size_bytes += len(piece)
@@ -118,18 +117,23 @@ class PartialFile:
             self.keep()
 
     def keep(self) -> None:
-        """Have what came so far on the disk, for a later try to go on from."""
-        if self.note is not None and self.size_bytes > self._synced_bytes:
+        """Have what came so far on the disk, with a note, for a later try to go on from."""
+        if self.note is None or not self.size_bytes:
+            return
+        if self.size_bytes > self._synced_bytes:
             durable.sync_file(self.path)
             self._synced_bytes = self.size_bytes
-            self.describe(self.note)
+        note = msgspec.structs.replace(self.note, synced_bytes=self._synced_bytes, path=self._place)
+        if note != self._written_note:
+            durable.write_whole(self._layout.root, self._note_path, msgspec.json.encode(note), self._modes)
+            self._written_note = note
 
     def restart(self) -> None:
         """From byte 0."""
         with durable.disk_errors(f"remove {self.path}"):
             self.path.unlink(missing_ok=True)
             self._note_path.unlink(missing_ok=True)
-        self.note = None
+        self.note = self._written_note = None
         self.size_bytes = self._synced_bytes = 0
         self._restart_hashes()
 
@@ -156,6 +160,11 @@ class PartialFile:
     def sha256(self) -> str:
         return self._hashes["sha256"].digest().hex()
 
+    @property
+    def is_noted(self) -> bool:
+        """Does its note lie beside it?"""
+        return self._written_note is not None
+
     def forget_note(self) -> None:
         """The file is in its place."""
         with durable.disk_errors(f"remove {self._note_path}"):
@@ -176,22 +185,16 @@ class PartialFile:
         self._hashed_bytes += len(piece)
 
 
-def settle_partial_files(layout: Layout, receipts: Receipts, modes: durable.Modes, *, now: float) -> None:
+def settle_partial_files(layout: Layout, receipts: Receipts, *, now: float) -> None:
     """Remove parts that nobody will go on with: of files that are held by now, and those that no run has
     touched for a week. `now` is in seconds since the epoch. What cannot be removed is the next run's to try.
-
-    A file that got its place and no receipt becomes a part again, so that it is proven and not fetched anew.
     """
-    names: set[str] = set()
-    with suppress(OSError):
-        names = {path.name.partition(".")[0] for path in layout.partial_files.iterdir()}
+    names = part_names(layout)
     if not names:
         return
     for name in names:
         part, note = (layout.partial_files / f"{name}{suffix}" for suffix in (_PART, _NOTE))
         held = _held(receipts, name, _read_note(note))
-        if held is None:
-            _take_back(layout, part, note, modes)
         with suppress(OSError):
             durable.staged_beside(note).unlink(missing_ok=True)
             if not _is_wanted(part, note, held, now):
@@ -204,14 +207,12 @@ def _held(receipts: Receipts, name: str, note: PartialNote | None) -> FileReceip
     return receipts.file(note.path) if note is not None and _name(note.path) == name else None
 
 
-def _take_back(layout: Layout, part: Path, note_path: Path, modes: durable.Modes) -> None:
-    """Of a run that died between giving the file its place and writing its receipt."""
-    note = _read_note(note_path)
-    if note is None or not note.path or _name(note.path) != part.stem or os.path.lexists(part):
-        return
-    whole = layout.absolute(note.path)
-    if note.total_bytes is not None and durable.has_size(whole, note.total_bytes):
-        durable.publish(layout.root, [durable.Move(whole, part, durable.staged_beside(part))], modes)
+def part_names(layout: Layout) -> set[str]:
+    """Of which files a part, or a note of one, was left."""
+    try:
+        return {path.name.partition(".")[0] for path in layout.partial_files.iterdir()}
+    except OSError:
+        return set()
 
 
 def _is_wanted(part: Path, note_path: Path, held: FileReceipt | None, now: float) -> bool:

@@ -37,7 +37,7 @@ from hsmirror.mirror.catalogue import all_experiments
 from hsmirror.mirror.commit import Committer
 from hsmirror.mirror.connection import Connection, connected
 from hsmirror.mirror.context import Absences, Context, Tally, key_mark
-from hsmirror.mirror.download import Downloader, Storage
+from hsmirror.mirror.download import Downloader
 from hsmirror.mirror.experiment import ExperimentMirror
 from hsmirror.mirror.fetch import Fetcher, Wire
 from hsmirror.mirror.held import HeldLists
@@ -48,6 +48,7 @@ from hsmirror.mirror.reading import OnRows
 from hsmirror.mirror.recordings import parse_recording
 from hsmirror.mirror.report import ExperimentReport, Problem, RunReport
 from hsmirror.mirror.settle import Settlement
+from hsmirror.mirror.transfer import Storage
 from hsmirror.mirror.view import RunView
 from hsmirror.mirror.wanted import Wanted
 from hsmirror.mirror.write import Staging

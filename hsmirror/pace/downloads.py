@@ -53,11 +53,11 @@ class RateLimit:
     """Spreads bytes over time: `delay_seconds` says how long to pause after so many more."""
 
     def __init__(self, bytes_per_second: float | None) -> None:
-        self._bytes_per_second = bytes_per_second
+        self.bytes_per_second = bytes_per_second
         self._free_at = 0.0
 
     def delay_seconds(self, size_bytes: int, now: float) -> float:
-        if self._bytes_per_second is None:
+        if self.bytes_per_second is None:
             return 0.0
-        self._free_at = max(self._free_at, now) + size_bytes / self._bytes_per_second
+        self._free_at = max(self._free_at, now) + size_bytes / self.bytes_per_second
         return self._free_at - now

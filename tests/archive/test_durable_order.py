@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from hsmirror.archive.durable import Modes, append, has_size, make_folder
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import ShardReceipt
+from hsmirror.archive.receipts import FileReceipt, ShardReceipt
 from hsmirror.archive.segments import Receipts as AllReceipts
 from hsmirror.archive.shards import Form, ShardBuilder
 from hsmirror.clock import ManualClock
@@ -26,6 +27,7 @@ MODES = Modes()
 SHARD = "experiment_id=e/data_type=events/room_id=r/part-00000.ndjson"
 FOLDER = SHARD.rpartition("/")[0]
 RECEIPTS = "receipts/run.jsonl"
+FILES = "experiment_id=e/files/room_id=r"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is of is read from /proc")
 
@@ -148,6 +150,45 @@ async def test_fault_43_files_that_belong_together_are_intended_before_the_first
     second = SHARD.replace("part-00000", "part-00001")
     await commit(layout, Commit([placement(layout), placement(layout, "2.staged", second)]))
     door.require_order(f"sync {RECEIPTS}", f"place {SHARD}", f"place {second}", f"write {RECEIPTS}")
+
+
+async def test_fault_47_a_recording_is_intended_before_it_is_placed(layout: Layout, door: Door) -> None:
+    """It is fetched already, and is not to be fetched again."""
+    await commit(layout, Commit([recording(layout, "rec")]))
+    place = f"{FILES}/rec.mp4"
+    door.require_order(
+        "sync .hsmirror/staging/run/rec.part",
+        "sync .hsmirror/staging/run",
+        f"sync {RECEIPTS}",
+        f"place {place}",
+        f"sync {FILES}",
+        f"write {RECEIPTS}",
+        f"sync {RECEIPTS}",
+    )
+
+
+async def test_recordings_that_are_committed_together_share_all_syncs_but_their_own(
+    layout: Layout, door: Door
+) -> None:
+    await commit(layout, Commit([recording(layout, "first")]))  # which makes the folders
+    door.done.clear()
+    await commit(layout, *(Commit([recording(layout, f"rec_{number}")]) for number in range(20)))
+    synced = Counter(step for step in door.done if step.startswith("sync"))
+    assert synced == {
+        **{f"sync .hsmirror/staging/run/rec_{number}.part": 1 for number in range(20)},
+        "sync .hsmirror/staging/run": 1,
+        f"sync {RECEIPTS}": 2,
+        f"sync {FILES}": 1,
+    }
+
+
+def recording(layout: Layout, name: str) -> Placement:
+    staged = layout.staging_of("run") / f"{name}.part"
+    append(staged, b"film", MODES)
+    found = FileReceipt(
+        path=f"{FILES}/{name}.mp4", experiment="e", room="r", recording_id=name, size_bytes=4, sha256="a"
+    )
+    return Placement(staged, found)
 
 
 async def test_fault_43_a_retired_file_is_kept_on_the_disk_before_it_goes_and_its_receipt_comes_last(

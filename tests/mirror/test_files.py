@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import anyio
 import msgspec
 import pytest
 from conftest import StartLab
@@ -17,6 +18,7 @@ from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import FileReceipt, Receipt
 from hsmirror.archive.segments import Receipts
+from hsmirror.mirror.commit import Commit, Committer
 from hsmirror.mirror.files import PartialFile, PartialNote, settle_partial_files
 
 MODES = Modes()
@@ -62,26 +64,26 @@ def left_of(layout: Layout) -> list[str]:
 
 def test_a_part_that_a_run_may_go_on_with_stays(layout: Layout) -> None:
     part_of(layout, b"x" * 40, days_old=6)
-    settle_partial_files(layout, receipts_of(layout), MODES, now=NOW)
+    settle_partial_files(layout, receipts_of(layout), now=NOW)
     assert left_of(layout) == [".json", ".part"]
 
 
 def test_a_part_that_no_run_has_touched_for_a_week_goes(layout: Layout) -> None:
     part_of(layout, b"x" * 40, days_old=8)
-    settle_partial_files(layout, receipts_of(layout), MODES, now=NOW)
+    settle_partial_files(layout, receipts_of(layout), now=NOW)
     assert left_of(layout) == []
 
 
 def test_a_part_of_a_file_that_is_held_by_now_goes(layout: Layout) -> None:
     part_of(layout, b"x" * 40)
-    settle_partial_files(layout, receipts_of(layout, held()), MODES, now=NOW)
+    settle_partial_files(layout, receipts_of(layout, held()), now=NOW)
     assert left_of(layout) == []
 
 
 @pytest.mark.parametrize("other", [{"etag": '"v0"'}, {"size_bytes": 99}])
 def test_a_part_of_a_newer_version_of_what_is_held_stays(layout: Layout, other: dict[str, object]) -> None:
     part_of(layout, b"x" * 40)
-    settle_partial_files(layout, receipts_of(layout, held(**other)), MODES, now=NOW)
+    settle_partial_files(layout, receipts_of(layout, held(**other)), now=NOW)
     assert left_of(layout) == [".json", ".part"]
 
 
@@ -89,7 +91,7 @@ def test_a_part_of_a_newer_version_of_what_is_held_stays(layout: Layout, other: 
 def test_a_part_without_its_note_goes_and_a_note_without_its_part(layout: Layout, missing: str) -> None:
     part = part_of(layout, b"x" * 40)
     part.path.with_suffix(missing).unlink()
-    settle_partial_files(layout, receipts_of(layout), MODES, now=NOW)
+    settle_partial_files(layout, receipts_of(layout), now=NOW)
     assert left_of(layout) == []
 
 
@@ -98,7 +100,7 @@ def test_a_note_that_cannot_be_read_is_none(layout: Layout, note: bytes) -> None
     part = part_of(layout, b"x" * 40)
     part.path.with_suffix(".json").write_bytes(note)
     part.path.with_suffix(".json.staged").write_bytes(b"{")
-    settle_partial_files(layout, receipts_of(layout), MODES, now=NOW)
+    settle_partial_files(layout, receipts_of(layout), now=NOW)
     assert left_of(layout) == []
 
 
@@ -111,24 +113,12 @@ def test_a_part_is_cut_to_what_was_synced(layout: Layout) -> None:
     assert (again.size_bytes, part.path.stat().st_size) == (40, 40)
 
 
-@pytest.mark.parametrize(("size", "is_whole"), [(100, True), (99, False)])
-def test_a_file_that_got_its_place_and_no_receipt_is_taken_back_if_it_is_whole(
-    layout: Layout, size: int, is_whole: bool
-) -> None:
-    part = part_of(layout, b"x" * size)
-    place = layout.absolute(PATH)
-    place.parent.mkdir(parents=True)
-    part.path.rename(place)
-    settle_partial_files(layout, receipts_of(layout), MODES, now=place.stat().st_mtime)
-    assert (part.path.exists(), place.exists()) == (is_whole, not is_whole)
-
-
 def test_a_file_with_a_receipt_keeps_its_place(layout: Layout) -> None:
     part = part_of(layout, b"x" * 100)
     place = layout.absolute(PATH)
     place.parent.mkdir(parents=True)
     part.path.rename(place)
-    settle_partial_files(layout, receipts_of(layout, held()), MODES, now=NOW)
+    settle_partial_files(layout, receipts_of(layout, held()), now=NOW)
     assert place.exists()
     assert left_of(layout) == []
 
@@ -161,9 +151,50 @@ async def test_fault_47_killed_before_the_receipt_a_recording_is_not_fetched_aga
     assert [path for path in superseded.rglob("*") if path.is_file()] == []
 
 
+async def test_stopped_before_its_commit_a_recording_is_not_fetched_again(
+    start_lab: StartLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = await start_lab(rooms=1, recordings_per_room=2)
+    commit, waiting = Committer.commit, 0
+    both_wait = anyio.Event()
+
+    async def never_commit_files(self: Committer, *commits: Commit) -> None:
+        nonlocal waiting
+        if not any(isinstance(each.receipt, FileReceipt) for one in commits for each in one.placements):
+            await commit(self, *commits)
+            return
+        waiting += 1
+        if waiting == 2:
+            both_wait.set()
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(Committer, "commit", never_commit_files)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_sync, lab, tmp_path)
+        await both_wait.wait()
+        tasks.cancel_scope.cancel()
+    monkeypatch.undo()
+
+    report = await run_sync(lab, tmp_path)
+    assert (report.exit_status, report.downloaded_bytes) == (0, 0)
+    assert differences(tmp_path / "archive", lab.source) == {}
+
+
+def test_a_part_has_no_note_until_some_of_it_is_kept(layout: Layout) -> None:
+    part = PartialFile(layout, PATH, MODES)
+    part.describe(NOTE)
+    part.append(b"x" * 40)
+    assert (left_of(layout), part.is_noted) == ([".part"], False)
+    part.keep()
+    assert (left_of(layout), part.is_noted) == ([".json", ".part"], True)
+    part.forget_note()
+    assert left_of(layout) == [".part"]
+
+
 def test_offered_hashes_are_noted(layout: Layout) -> None:
     part = part_of(layout, b"x")
     part.describe(msgspec.structs.replace(NOTE, md5=b"m"))
+    part.keep()
     again = PartialFile(layout, PATH, MODES)
     again.open(NOTE.source)
     assert again.note is not None

@@ -139,9 +139,16 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "nothing is intended",
         "mirror/commit.py",
-        "        if not (replaces or commit.retired or len(commit.placements) > 1):",
+        "        if not (replaces or commit.retired or len(commit.placements) > 1 or is_recording):",
         "        if True:",
         (ORDER,),
+    ),
+    Mutant(
+        "a recording is placed without an intent",
+        "mirror/commit.py",
+        " or is_recording):",
+        "):",
+        ("tests/mirror/test_files.py",),
     ),
     Mutant(
         "receipts are not synced",
@@ -273,15 +280,15 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a range of another whole is taken",
-        "mirror/download.py",
-        "            stream.status == 206 and note is not None and note.total_bytes not in {None, total}",
+        "mirror/transfer.py",
+        "            answer.status == 206 and note is not None and note.total_bytes not in {None, total}",
         "            False",
         (FILES,),
     ),
     Mutant(
         "a whole file is added to the part that is there",
-        "mirror/download.py",
-        "        if stream.status == 200 and partial.size_bytes:",
+        "mirror/transfer.py",
+        "        if answer.status == 200 and partial.size_bytes:",
         "        if False:",
         (f"{SIGNED}::test_fault_28_a_range_that_is_ignored_starts_the_file_from_zero",),
     ),
