@@ -35,6 +35,7 @@ from hsmirror.mirror.pending import pending_receipts, settled_receipts
 from hsmirror.mirror.recordings import Recording
 from hsmirror.mirror.report import Problem
 from hsmirror.mirror.transfer import Storage, Transfers
+from hsmirror.mirror.waiting import Packed, Packer
 from hsmirror.pace.downloads import AddressLife, RateLimit
 from hsmirror.pace.retry import CORRUPT, REQUESTS
 
@@ -74,7 +75,8 @@ class _Counts:
 class _Job:
     """One file to fetch, and the address that it is fetched from at the moment."""
 
-    recording: Recording
+    packer: Packer
+    packed: Packed
     path: str
     life: AddressLife | None
     counts: _Counts
@@ -84,6 +86,14 @@ class _Job:
     was_refused: bool = False
     best_bytes: int = 0
     """The furthest that any try has come: only beyond it is there progress."""
+
+    @property
+    def recording(self) -> Recording:
+        return self.packer.unpack(self.packed)
+
+    @recording.setter
+    def recording(self, recording: Recording) -> None:
+        self.packed = recording  # its turn has come
 
 
 class Downloader:
@@ -105,7 +115,9 @@ class Downloader:
         self._transfers = Transfers(storage, rate, context.clock, downloads_at_once=workers)
         self._random = random
         self._lineup: LineUp[_Job] = LineUp(addresses, context.clock)
-        self._sources: dict[str, str] = {}
+        self._packer = Packer()
+        self._sources: dict[int, int] = {}
+        """By path, of what object each file lined up is; both by their hashes, a tenth as large."""
         self._counts: dict[str, _Counts] = {}
         self._bytes_wanted = 0
         self._unknown_sizes = 0
@@ -170,7 +182,7 @@ class Downloader:
             life = AddressLife(now, recording.address.expires_at)
         self._bytes_wanted += recording.size_bytes or 0
         self._unknown_sizes += recording.size_bytes is None
-        self._lineup.add(_Job(recording, path, life, counts))
+        self._lineup.add(_Job(self._packer, self._packer.pack(recording), path, life, counts))
 
     def close(self) -> None:
         """No more will be added."""
@@ -181,13 +193,14 @@ class Downloader:
 
         Two rows with the same id and format but other objects behind them get names of their own.
         """
+        source = hash(recording.source)
         for twin in count():
             path = recording.path(twin)
-            source = self._sources.get(path)
-            if source is None:
-                self._sources[path] = recording.source
+            known = self._sources.get(hash(path))
+            if known is None:
+                self._sources[hash(path)] = source
                 return path
-            if source == recording.source:
+            if known == source:
                 return None
         raise AssertionError("count() has no end")
 

@@ -69,7 +69,7 @@ class Transfers:
     ) -> str:
         """One try at the rest of a file; gives what the whole was proven by.
 
-        However it ends, what came is kept for the next one. `partial` was opened, if there was anything to open.
+        However it ends, what came is kept for the next. `partial` was opened, if there was anything to open.
 
         Raises:
             UpstreamError: as the host answers; a CorruptError says that nothing of it is good.
