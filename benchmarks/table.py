@@ -36,7 +36,7 @@ def _heading(report: Report) -> str:
     warning = "**A smoke test: its figures mean nothing.** " if report.is_short else ""
     return (
         f"# Speed\n\n{warning}{report.began_at}, `{report.command}`: {report.machine}, loopback, served by "
-        f"{report.server}, {report.rounds} rounds after one to warm up; load before it {report.load:.1f}. "
+        f"{report.server}, rounds that count: {report.rounds}; load before it {report.load:.1f}. "
         f"{versions}.\n\n"
         "Times are from start to end of the process, imports included; medians, and ratios within a round, "
         "with the least and the most in brackets. × is times as long as curl. Every output was checked against "
@@ -103,7 +103,7 @@ def _details(result: JobResult) -> str:
     records = result.expected.rows.count
     per = "CPU µs a record" if records else "CPU s a GB"
     rows = [_detail(result, peer) for peer in result.peers if result.of(peer)]
-    header = ["", "wall s", "× curl", "CPU s", per, "peak MiB", "requests"]
+    header = ["", "wall s", "× curl", "CPU s", "× curl", per, "peak MiB", "requests"]
     amount = f"{result.expected.row_bytes / 1e6:.0f} MB of rows" if records else f"{_gigabytes(result):.2f} GB"
     return f"## {result.job.title}\n\n`--job {result.job.key}`: {amount}.\n\n{_table(header, rows)}"
 
@@ -115,12 +115,14 @@ def _detail(result: JobResult, peer: str) -> list[str]:
     assert cpu is not None
     assert peak is not None
     amount = result.expected.rows.count / 1e6 or _gigabytes(result)
-    ratio = paired_ratio(result, peer, REFERENCE)
+    ratios = [paired_ratio(result, peer, REFERENCE, measure) for measure in (Measure.WALL, Measure.CPU)]
+    wall_ratio, cpu_ratio = (spread_of(ratio) if ratio is not None else "–" for ratio in ratios)
     return [
         PEERS[peer].title,
         spread_of(wall),
-        spread_of(ratio) if ratio is not None else "–",
+        wall_ratio,
         number(cpu.median),
+        cpu_ratio,
         number(cpu.median / amount),
         f"{peak.median / MIB:.0f}",
         f"{max(sample.requests for sample in samples):,}",
