@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 
 from hsmirror.api.addresses import may_be_signed, without_signatures
@@ -22,8 +23,14 @@ from hsmirror.mirror.distinct import DistinctCounter
 from hsmirror.mirror.people import person_of
 from hsmirror.model import ListKey
 
-WAITING_BYTES = 16 << 20
+WAITING_BYTES = 8 << 20
 """Of rows in memory, in all lists of a run together, before they are spilled."""
+
+_GATHERED_BYTES = 2 * PIECE_BYTES
+"""Of a page, before it is written what fills a piece: a large page is not there a second time as lines."""
+
+_WRITING_THREADS = 2
+"""What one of them compresses is more than the event loop can take apart; each holds a few pieces."""
 
 
 class Staging:
@@ -38,6 +45,7 @@ class Staging:
         self.modes = modes
         self.forgotten = forgotten or Forgotten()
         self.waiting_bytes = 0
+        self.threads = anyio.CapacityLimiter(_WRITING_THREADS)
         self._count = 0
 
     def __repr__(self) -> str:
@@ -98,20 +106,24 @@ class ListWriter:
         self.rows += len(page.rows)
         self._on_rows(len(page.rows))
         self._counter.add(_identities(page, has_ids=bool(self._key.data_type.id_fields)))
-        full: list[ShardBuilder] = []
+        rows_at_once = max(1, len(page.rows) * PIECE_BYTES // max(1, page.size_bytes))
+        full: dict[ShardBuilder, None] = {}
+        gathered_bytes = 0
         for room, rows in self._by_room(self._without_forgotten(page)):
             if self._on_recordings is not None:
                 self._on_recordings([(room, row) for row in rows])
-            lines = self._lines(rows)
             builder = self._builder(room)
-            builder.add(lines)
-            self._staging.waiting_bytes += len(lines)
-            if builder.pending_bytes >= PIECE_BYTES:
-                full.append(builder)
-        if full:
-            await self._write_out(full, ShardBuilder.flush)
-        if self._staging.waiting_bytes > WAITING_BYTES:
-            await self._write_out(list(self._builders.values()), ShardBuilder.spill)
+            for start in range(0, len(rows), rows_at_once):
+                lines = self._lines(rows[start : start + rows_at_once])
+                builder.add(lines)
+                self._staging.waiting_bytes += len(lines)
+                gathered_bytes += len(lines)
+                if builder.pending_bytes >= PIECE_BYTES:
+                    full[builder] = None
+                if gathered_bytes >= _GATHERED_BYTES:
+                    await self._make_room(full)
+                    full, gathered_bytes = {}, 0
+        await self._make_room(full)
 
     def discard(self) -> None:
         """The pass came to nothing: what waits in memory goes."""
@@ -121,15 +133,18 @@ class ListWriter:
 
     async def seal(self) -> dict[str | None, list[StagedPart]]:
         """The staged parts by room, not yet synced."""
-        builders = self._builders
-        self._staging.waiting_bytes -= sum(builder.waiting_bytes for builder in builders.values())
+        builders, self._builders = self._builders, {}
+        waiting_bytes = sum(builder.waiting_bytes for builder in builders.values())
 
         def work() -> dict[str | None, list[StagedPart]]:
             self.distinct = self._counter.count()
             self._counter.close()
-            return {room: builder.seal() for room, builder in builders.items()}
+            return {room: builders.pop(room).seal() for room in list(builders)}
 
-        return await anyio.to_thread.run_sync(work)
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._staging.threads)
+        finally:
+            self._staging.waiting_bytes -= waiting_bytes
 
     def _builder(self, room: str | None) -> ShardBuilder:
         builder = self._builders.get(room)
@@ -161,6 +176,14 @@ class ListWriter:
             rooms=[page.rooms[number] for number in kept],
         )
 
+    async def _make_room(self, full: Iterable[ShardBuilder]) -> None:
+        """Write what fills a piece; where much waits all the same, move it to disk as it is."""
+        if builders := list(full):
+            await self._write_out(builders, ShardBuilder.flush)
+        if self._staging.waiting_bytes > WAITING_BYTES:
+            waiting = [builder for builder in self._builders.values() if builder.waiting_bytes]
+            await self._write_out(waiting, ShardBuilder.spill)
+
     async def _write_out(self, builders: Sequence[ShardBuilder], write: Callable[[ShardBuilder], None]) -> None:
         before = sum(builder.waiting_bytes for builder in builders)
 
@@ -168,7 +191,7 @@ class ListWriter:
             for builder in builders:
                 write(builder)
 
-        await anyio.to_thread.run_sync(work)
+        await anyio.to_thread.run_sync(work, limiter=self._staging.threads)
         self._staging.waiting_bytes += sum(builder.waiting_bytes for builder in builders) - before
 
     def _by_room(self, page: Page) -> Iterator[tuple[str | None, Sequence[Row]]]:

@@ -1,0 +1,73 @@
+"""Rows on their way to disk: what waits is bounded, over all lists and whatever the size of a page."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from hsmirror.api.data_types import DATA_TYPES
+from hsmirror.api.envelope import Page, parse_page
+from hsmirror.archive.durable import Modes
+from hsmirror.archive.shards import Form, read_rows
+from hsmirror.mirror.write import WAITING_BYTES, ListWriter, Staging
+from hsmirror.model import ListKey, Scope
+
+EVENTS = ListKey("exp", DATA_TYPES["events"], Scope.EXPERIMENT, "exp")
+
+
+def page_of(rows: int, row_bytes: int, *, rooms: int, first: int = 0) -> Page:
+    """A page whose rows name one room after another."""
+    head = '{{"id":"row{number:09d}","roomId":"room{room:06d}","text":"'
+    texts = []
+    for number in range(first, first + rows):
+        text = head.format(number=number, room=number % rooms)
+        texts.append(text + "x" * (row_bytes - len(text) - 2) + '"}')
+    return parse_page(f'{{"status":"success","data":[{",".join(texts)}]}}'.encode(), EVENTS.data_type)
+
+
+def writer_into(staging: Staging) -> ListWriter:
+    return ListWriter(EVENTS, staging, on_rows=lambda count: None)
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Staging:
+    return Staging(tmp_path, tmp_path / "staging", Form("none"), Modes())
+
+
+@pytest.mark.parametrize("rooms", [1, 3, 1000])
+async def test_a_large_page_is_not_there_a_second_time_as_lines(staging: Staging, rooms: int) -> None:
+    """Beyond what may wait, there are a few pieces at a time; 30 MB of rows cost no 30 MB more."""
+    page = page_of(30_000, 1000, rooms=rooms)
+    writer = writer_into(staging)
+    tracemalloc.start()
+    try:
+        await writer.write(page)
+        parts = await writer.seal()
+        peak_bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < WAITING_BYTES + (12 << 20)
+    assert sum(part.rows for of_room in parts.values() for part in of_room) == 30_000
+
+
+async def test_what_waits_is_bounded_over_all_lists_together(staging: Staging) -> None:
+    writers = [writer_into(staging) for _ in range(6)]
+    for first in range(0, 20_000, 1000):
+        for writer in writers:
+            await writer.write(page_of(1000, 400, rooms=50, first=first))
+            assert staging.waiting_bytes <= WAITING_BYTES
+    for writer in writers:
+        parts = await writer.seal()
+        rows = [row for part in parts["room000007"] for row in read_rows(part.path)]
+        assert [int(row[10:19]) for row in rows] == list(range(7, 20_000, 50))
+    assert staging.waiting_bytes == 0
+
+
+async def test_a_pass_that_is_given_up_leaves_nothing_waiting(staging: Staging, tmp_path: Path) -> None:
+    writer = writer_into(staging)
+    await writer.write(page_of(1000, 400, rooms=50))
+    assert staging.waiting_bytes > 0
+    writer.discard()
+    assert staging.waiting_bytes == 0
