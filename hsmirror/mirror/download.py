@@ -182,7 +182,9 @@ class Downloader:
             life = AddressLife(now, recording.address.expires_at)
         self._bytes_wanted += recording.size_bytes or 0
         self._unknown_sizes += recording.size_bytes is None
-        self._lineup.add(_Job(self._packer, self._packer.pack(recording), path, life, counts))
+        job = _Job(self._packer, recording, path, life, counts)
+        self._lineup.add(job)
+        job.packed = self._packer.pack(recording)  # until its turn comes
 
     def close(self) -> None:
         """No more will be added."""
