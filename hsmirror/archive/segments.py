@@ -119,7 +119,9 @@ class Receipts:
 
     def _address(self, key: str) -> int | None:
         folder = _folder_of(key)
-        return self._by_key(folder).get(key) if folder in self._sorted_extents else None
+        if folder is None or folder not in self._sorted_extents:
+            return None
+        return self._by_key(folder).get(key)
 
     # --- an experiment's -----------------------------------------------------------------------------
     def load(self, experiment: str) -> None:
@@ -240,6 +242,7 @@ class Receipts:
         self._lines = LineFiles()
         self._extents: dict[str, array[int]] = {}
         self._unsorted: list[tuple[int, int]] = []
+        self._was_mixed = False
         self._addresses: dict[str, dict[str, int]] = {}
         self._of_no_experiment: dict[str, Receipt] = {}
         self._intents = Intents()
@@ -255,10 +258,20 @@ class Receipts:
         if not heads or self._intents or not kinds <= _OF_EXPERIMENTS:
             self._take_in_lines(address, chunk)
         folder = _common_folder(heads) if heads and kinds <= _OF_PATHS else None
-        if folder is None or self._unsorted:
+        if self._unsorted or (folder is None and self._was_mixed):
             self._unsorted.append((address, address + len(chunk)))
+        elif folder is None:
+            self._sort(address, chunk)
         else:
             _extend(self._extents, folder, address, address + len(chunk))
+        self._was_mixed = folder is None
+
+    def _sort(self, address: int, chunk: bytes) -> None:
+        for line, head in _heads.each(chunk):
+            end = address + len(line) + 1
+            if head is not None and (folder := _folder_of_head(head)) is not None:
+                _extend(self._extents, folder, address, end)
+            address = end
 
     def _take_in_lines(self, address: int, chunk: bytes) -> None:
         end = address + len(chunk)
@@ -280,17 +293,12 @@ class Receipts:
     def _sorted_extents(self) -> dict[str, array[int]]:
         """Where the lines of each experiment are, by its folder: beginnings and ends in turn.
 
-        Where those of several take turns, each line is looked at a second time, when the first is asked for.
+        From where those of several take turns, each line is looked at a second time, once somebody asks.
         """
         if self._unsorted:
             with self._lock:
-                for begin, chunk in self._lines.read(self._unsorted):
-                    address = begin
-                    for line, head in _heads.each(chunk):
-                        end = address + len(line) + 1
-                        if head is not None and (folder := _folder_of_head(head)) is not None:
-                            _extend(self._extents, folder, address, end)
-                        address = end
+                for address, chunk in self._lines.read(self._unsorted):
+                    self._sort(address, chunk)
                 self._unsorted = []
         return self._extents
 

@@ -99,13 +99,16 @@ def status(root: Path) -> StatusReport:
     archive = Archive.open(root)
     found: dict[str, _Found] = {}
     size_bytes = 0
-    for receipt in archive.receipts:
-        if isinstance(receipt, FileLike) and receipt.sha256:
-            size_bytes += receipt.size_bytes
-        if isinstance(receipt, ShardReceipt | ListReceipt | FileReceipt) or (
-            isinstance(receipt, PendingReceipt) and receipt.why
-        ):
-            found.setdefault(receipt.experiment, _Found()).add(receipt)
+    for folder in archive.receipts.folders:
+        for receipt in archive.receipts.below(folder):
+            if isinstance(receipt, FileLike) and receipt.sha256:
+                size_bytes += receipt.size_bytes
+            if isinstance(receipt, ShardReceipt | ListReceipt | FileReceipt) or (
+                isinstance(receipt, PendingReceipt) and receipt.why
+            ):
+                found.setdefault(receipt.experiment, _Found()).add(receipt)
+        for each in found.values():
+            each.count_rooms()
     experiments = tuple(found[each].experiment(each, _name(archive, each)) for each in sorted(found))
     latest = last_run(archive.layout)
     experiments = _with_unread(experiments, latest or {})
@@ -133,7 +136,9 @@ class _FoundType:
     rows: int = 0
     size_bytes: int = 0
     gone_rows: int = 0
-    rooms: set[str | None] = field(default_factory=set)
+    rooms: int = 0
+    room_names: set[str | None] = field(default_factory=set)
+    """Of those that are not counted yet: names take more memory than all the rest."""
     is_partial: bool = False
     changed_at: str = ""
     read: ListReceipt | None = None
@@ -145,14 +150,14 @@ class _FoundType:
             self.rows += shard.rows
             self.size_bytes += shard.size_bytes
             self.gone_rows += shard.gone_rows if shard.part == 0 else 0
-            self.rooms.add(shard.room)
+            self.room_names.add(shard.room)
 
     def held(self, name: str) -> HeldType:
         read = self.read
         return HeldType(
             name,
             rows=self.rows,
-            rooms=len(self.rooms),
+            rooms=self.rooms,
             size_bytes=self.size_bytes,
             gone_rows=self.gone_rows,
             is_complete=read is not None and read.is_complete and not self.is_partial,
@@ -183,6 +188,12 @@ class _Found:
             case PendingReceipt():
                 pending = self.failed if receipt.is_failure else self.pending
                 pending.append(f"{receipt.recording_id}: {receipt.why}")
+
+    def count_rooms(self) -> None:
+        """All that there is of the experiment has been added."""
+        for of_type in self.types.values():
+            of_type.rooms += len(of_type.room_names)
+            of_type.room_names = set()
 
     def experiment(self, experiment: str, name: str) -> HeldExperiment:
         return HeldExperiment(
