@@ -152,14 +152,14 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "receipts are not synced",
-        "archive/receipts.py",
+        "archive/segments.py",
         "self._modes, synced=True)",
         "self._modes, synced=False)",
         (ORDER,),
     ),
     Mutant(
         "a new segment's name is not synced",
-        "archive/receipts.py",
+        "archive/segments.py",
         "            durable.sync_folder(self._segment.parent)\n",
         "            pass\n",
         (ORDER,),

@@ -1,0 +1,88 @@
+"""`SHA256SUMS`: a line for every file that is held, written anew only where a receipt may have come since."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hsmirror.archive.durable import Modes
+from hsmirror.archive.layout import Layout
+from hsmirror.archive.receipts import DocumentReceipt, FileReceipt, ListReceipt, Receipt, ShardReceipt
+from hsmirror.archive.segments import Receipts, segments
+from hsmirror.archive.sums import write_sums
+
+MODES = Modes()
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path)
+
+
+def shard(path: str, sha256: str | None = "a") -> ShardReceipt:
+    return ShardReceipt(path=path, experiment="e", data_type="events", room="r", sha256=sha256)
+
+
+def run(layout: Layout, *receipts: Receipt, run_id: str = "20260101T000000Z-a") -> str:
+    """A run that ends with the sums."""
+    held = Receipts(layout, MODES, run_id)
+    held.append(receipts)
+    write_sums(layout, held, MODES)
+    return layout.sums.read_text()
+
+
+def older_segments(layout: Layout) -> None:
+    """As if the receipts had been written an hour before all else."""
+    for segment in segments(layout):
+        hour_ago = layout.sums.stat().st_mtime_ns - 3_600 * 10**9
+        os.utime(segment, ns=(hour_ago, hour_ago))
+
+
+def test_every_file_that_is_held_has_a_line_in_order_of_paths(layout: Layout) -> None:
+    assert (
+        run(
+            layout,
+            shard("experiment_id=b/one", "1"),
+            FileReceipt(
+                path="experiment_id=a/two",
+                experiment="a",
+                room=None,
+                recording_id="x",
+                size_bytes=1,
+                sha256="2",
+            ),
+            DocumentReceipt(path="experiment_id=a/experiment.json", experiment="a", size_bytes=1, sha256="3"),
+            shard("experiment_id=a/empty", None),
+            shard("experiment_id=a/retired", "4"),
+            shard("experiment_id=a/retired", None),
+            ListReceipt(experiment="a", data_type="events"),
+        )
+        == "3  experiment_id=a/experiment.json\n2  experiment_id=a/two\n1  experiment_id=b/one\n"
+    )
+
+
+def test_an_archive_without_receipts_has_an_empty_one(layout: Layout) -> None:
+    assert run(layout) == ""
+
+
+def test_a_night_without_receipts_leaves_it_alone(layout: Layout) -> None:
+    run(layout, shard("e/one"))
+    older_segments(layout)
+    before = layout.sums.stat()
+    run(layout, run_id="20260102T000000Z-a")
+    assert (layout.sums.stat().st_ino, layout.sums.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_run_that_died_before_it_wrote_the_sums_is_made_up_for(layout: Layout) -> None:
+    run(layout, shard("e/one"))
+    older_segments(layout)
+    Receipts(layout, MODES, "20260102T000000Z-a").append([shard("e/two", "b")])
+    assert run(layout, run_id="20260103T000000Z-a") == "a  e/one\nb  e/two\n"
+
+
+def test_one_that_is_missing_comes_back(layout: Layout) -> None:
+    run(layout, shard("e/one"))
+    layout.sums.unlink()
+    assert run(layout, run_id="20260102T000000Z-a") == "a  e/one\n"
