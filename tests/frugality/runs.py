@@ -143,7 +143,9 @@ class _Nights:
         least_in_order: Counter[str] | None = None,
     ) -> Observed:
         self._lab.open_ledger()
+        began = self._clock.monotonic()
         report = await run()
+        seconds = self._clock.monotonic() - began
         assert report.exit_status == 0, f"{self._lab.shape}, {what}: {report.problems[:2]}"
         ledger = self._lab.ledger
         return Observed(
@@ -152,7 +154,7 @@ class _Nights:
             what,
             Counter(ledger.requests),
             needed,
-            report.seconds,
+            seconds,
             ledger.refused,
             ledger.answered_bytes,
             self._lab.offer(),
