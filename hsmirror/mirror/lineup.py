@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 import anyio
@@ -35,20 +35,44 @@ class Candidate(Protocol):
 Job = TypeVar("Job", bound=Candidate)
 
 
-@dataclass(slots=True)
 class Pace:
-    """How fast things have gone so far. `began_at` is of the monotonic clock."""
+    """How fast things have gone so far."""
 
-    began_at: float
-    received_bytes: int = 0
-    bytes_per_second: float = 0.0
-    """Of the download that has last come on."""
-    address_seconds: float = 0.0
-    """How long the last address took to come."""
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._received_bytes = 0
+        self._under_way = 0
+        self._busy_seconds = 0.0
+        self._busy_since = 0.0
+        self.last_bytes_per_second = 0.0
+        """Of the download that has last come on."""
+        self.address_seconds = 0.0
+        """How long the last address took to come."""
 
-    def all_bytes_per_second(self, now: float) -> float:
-        """Of all downloads together."""
-        return self.received_bytes / max(now - self.began_at, 1e-6)
+    def bytes_per_second(self) -> float:
+        """Of all downloads together, while there were any; 0 before the first byte."""
+        busy = self._busy_seconds
+        if self._under_way:
+            busy += self._clock.monotonic() - self._busy_since
+        return self._received_bytes / busy if busy > 0 else 0.0
+
+    def received(self, size_bytes: int, *, bytes_per_second: float) -> None:
+        """So much has come, by a download that is so fast."""
+        self._received_bytes += size_bytes
+        self.last_bytes_per_second = bytes_per_second
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """While a file is fetched."""
+        if not self._under_way:
+            self._busy_since = self._clock.monotonic()
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._busy_seconds += self._clock.monotonic() - self._busy_since
 
 
 class UnderWay:
@@ -66,12 +90,12 @@ class UnderWay:
     def expect(self, left_bytes: int | None) -> None:
         """So much is still to come; None: that is not known."""
         self._left_bytes = left_bytes
-        if left_bytes is not None and self._pace.bytes_per_second:
+        if left_bytes is not None and self._pace.last_bytes_per_second:
             self._ahead.due_in(
                 next_address_in_seconds(
                     self._life,
                     left_bytes=left_bytes,
-                    bytes_per_second=self._pace.bytes_per_second,
+                    bytes_per_second=self._pace.last_bytes_per_second,
                     takes_seconds=self._pace.address_seconds,
                 )
             )
@@ -79,8 +103,8 @@ class UnderWay:
     def received(self, size_bytes: int) -> None:
         """More has come."""
         self._received_bytes += size_bytes
-        self._pace.received_bytes += size_bytes
-        self._pace.bytes_per_second = self._received_bytes / max(self._clock.monotonic() - self._started, 1e-6)
+        seconds = max(self._clock.monotonic() - self._started, 1e-6)
+        self._pace.received(size_bytes, bytes_per_second=self._received_bytes / seconds)
         if self._left_bytes is not None:
             self.expect(self._left_bytes - size_bytes)
 
@@ -101,7 +125,7 @@ class LineUp(Generic[Job]):
         self._unfinished = 0
         self._is_closed = False
         self._news = anyio.Event()
-        self._pace = Pace(clock.monotonic())
+        self._pace = Pace(clock)
 
     def __repr__(self) -> str:
         return f"<LineUp waiting={len(self._queue)} ready={len(self._ready)} unfinished={self._unfinished}>"
@@ -175,7 +199,7 @@ class LineUp(Generic[Job]):
             self._ending += 1
             self._prepare()
 
-        with OnceAhead(end_is_near) as ahead:
+        with self._pace.busy(), OnceAhead(end_is_near) as ahead:
             try:
                 yield UnderWay(self._pace, self._clock, job.life, ahead)
             finally:
@@ -189,7 +213,7 @@ class LineUp(Generic[Job]):
         """Have as many files ready as there are workers that wait, or will in a moment."""
         for source, life in self._addresses.arrived().items():
             self._queue.renewed(source, life)
-        now, speed = self._clock.epoch(), self._pace.all_bytes_per_second(self._clock.monotonic())
+        now, speed = self._clock.epoch(), self._pace.bytes_per_second()
         while len(self._ready) + self._preparing < self._idle + self._ending:
             job = self._queue.take(now, bytes_per_second=speed)
             if job is None:

@@ -32,8 +32,8 @@ class _Mix(Generic[Job]):
 
     def __init__(self) -> None:
         self._by_size: list[tuple[int, int, _Entry[Job]]] = []
-        self._bytes_ever = 0
-        self._files_ever = 0
+        self._to_spare_bytes = 0.0
+        """By how much the files that were taken fall short of what as many have in the mean."""
         self.size_bytes = 0
 
     def __len__(self) -> int:
@@ -42,12 +42,12 @@ class _Mix(Generic[Job]):
     def add(self, entry: _Entry[Job]) -> None:
         insort(self._by_size, (entry.size_bytes, entry.number, entry))
         self.size_bytes += entry.size_bytes
-        self._bytes_ever += entry.size_bytes
-        self._files_ever += 1
 
-    def next(self) -> _Entry[Job]:
-        is_largest_due = self.size_bytes * self._files_ever >= self._bytes_ever * len(self._by_size)
-        return self._by_size[-1 if is_largest_due else 0][2]
+    def take(self) -> _Entry[Job]:
+        entry = self._by_size[-1 if self._to_spare_bytes >= 0 else 0][2]
+        self._to_spare_bytes += self.size_bytes / len(self._by_size) - entry.size_bytes
+        self.remove(entry)
+        return entry
 
     def remove(self, entry: _Entry[Job]) -> None:
         del self._by_size[bisect_left(self._by_size, (entry.size_bytes, entry.number))]
@@ -96,13 +96,11 @@ class DownloadQueue(Generic[Job]):
         """The next job; None where there is none. `bytes_per_second` is what all downloads together reach."""
         self._let_expire(now)
         if self._living:
-            entry = self._next_living(now, bytes_per_second)
-            self._living.remove(entry)
+            entry = self._take_living(now, bytes_per_second)
         elif self._expired:
             _, entry = self._expired.pop(0)
         elif self._to_mint:
-            entry = self._to_mint.next()
-            self._to_mint.remove(entry)
+            entry = self._to_mint.take()
         else:
             return None
         if self._by_source.get(entry.source) is entry:
@@ -115,10 +113,12 @@ class DownloadQueue(Generic[Job]):
         self._living.add(entry)
         heapq.heappush(self._by_expiry, (life.usable_until, entry.number, entry))
 
-    def _next_living(self, now: float, bytes_per_second: float) -> _Entry[Job]:
+    def _take_living(self, now: float, bytes_per_second: float) -> _Entry[Job]:
         usable_until, _, first_to_expire = self._by_expiry[0]
-        do_all_last = self._living.size_bytes < bytes_per_second * (usable_until - now)
-        return self._living.next() if do_all_last else first_to_expire
+        if self._living.size_bytes < bytes_per_second * (usable_until - now):
+            return self._living.take()
+        self._living.remove(first_to_expire)
+        return first_to_expire
 
     def _let_expire(self, now: float) -> None:
         """Afterwards the top of the heap lives."""
