@@ -68,8 +68,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a small file takes its place without being synced",
         "archive/durable.py",
-        "append(staged, content, modes, synced=True)",
-        "append(staged, content, modes)",
+        "            append(staged, piece, modes)\n        sync_file(staged)\n",
+        "            append(staged, piece, modes)\n",
         (DURABLE,),
     ),
     Mutant(
@@ -149,6 +149,20 @@ MUTANTS: tuple[Mutant, ...] = (
         " or is_recording):",
         "):",
         ("tests/mirror/test_files.py",),
+    ),
+    Mutant(
+        "a line that is no receipt of ours counts",
+        "archive/segments.py",
+        "LineDecoder(_decoder, require_sane)",
+        "LineDecoder(_decoder)",
+        ("tests/archive/test_segments.py",),
+    ),
+    Mutant(
+        "SHA256SUMS is never written anew",
+        "archive/sums.py",
+        "segment.stat().st_mtime_ns < written_at",
+        "True",
+        ("tests/archive/test_sums.py",),
     ),
     Mutant(
         "receipts are not synced",
@@ -245,8 +259,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "verify looks at sizes alone",
         "archive/verify.py",
-        "    if digest.hexdigest() in {receipt.sha256, intended_sha256}:",
-        "    if size == receipt.size_bytes:",
+        "    if digest.hexdigest() in expected.sha256:",
+        "    if size == expected.size_bytes:",
         ("tests/cli/test_verify.py",),
     ),
     Mutant(
@@ -452,8 +466,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a link passes for a file that is held",
         "archive/durable.py",
-        "        found = path.lstat()",
-        "        found = path.stat()",
+        "        found = os.lstat(path)",
+        "        found = os.stat(path)",
         (ORDER,),
     ),
     Mutant(
