@@ -96,9 +96,9 @@ class BudgetFile:
             run, _, endpoint = rest.partition(" ")
             with suppress(ValueError):
                 # A clock that was set back makes ages negative: such a request counts as just sent.
-                age = max(0.0, epoch - float(time_text) - _UNTIL_COUNTED_SECONDS)
+                age = max(0.0, epoch - float(time_text)) - _UNTIL_COUNTED_SECONDS
                 if run != self._run and age < HOUR_SECONDS:
-                    budget.spent_elsewhere(endpoint, monotonic - age)
+                    budget.spent_elsewhere(endpoint, monotonic - age, told_late_seconds=_UNTIL_COUNTED_SECONDS)
 
     def sent(self, endpoint: str) -> None:
         """Let the others know of a request."""

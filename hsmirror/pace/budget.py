@@ -4,6 +4,10 @@ The API documents two limits, for a key and hour and for an endpoint and minute,
 slide or are fixed. A sliding window obeys both readings: if no span of an hour holds more than the limit, no
 clock hour does. A request counts from the moment it is sent until a whole window after it was answered, since
 the server may have counted it at any time in between.
+
+The key may have other users, of whom nothing is known but that the server refuses earlier than our own count
+explains. They get room: twice what they must have used, at most half of the hour, less again when it was
+enough.
 """
 
 from __future__ import annotations
@@ -98,6 +102,10 @@ class Budget:
         self._hour = _Window(limits.requests_per_hour, limits.hour_seconds)
         self._minutes: dict[str, _Window] = {}
         self._blocked_until: dict[str | None, float] = {}
+        self._left_to_others = 0
+        self._left_to_others_at = 0.0
+        self._refused: deque[float] = deque()
+        self._told_late_seconds = 0.0
         self._sent = 0
 
     def __repr__(self) -> str:
@@ -105,6 +113,8 @@ class Budget:
 
     def wait_seconds(self, endpoint: str, now: float) -> float:
         """How long until a request to `endpoint` may go: 0 for now, infinite if only an answer can tell."""
+        if self._left_to_others:
+            self._take_back(now)
         return max(
             self._hour.wait_seconds(now),
             self._minute(endpoint).wait_seconds(now),
@@ -139,10 +149,15 @@ class Budget:
         """It was answered, or given up: it counts for a whole window from now."""
         for window in (self._hour, self._minute(endpoint)):
             window.in_flight -= 1
-            window.note(now)
+            window.note(now + self._told_late_seconds)
 
-    def spent_elsewhere(self, endpoint: str, at: float) -> None:
-        """Another run with the same key sent a request at `at`."""
+    def spent_elsewhere(self, endpoint: str, at: float, *, told_late_seconds: float = 0.0) -> None:
+        """Another run with the same key sent a request at `at`.
+
+        That run takes our requests to be so much later than they were, to be safe. So do we from now on: whoever
+        knew first that a request no longer counts would have all that becomes free.
+        """
+        self._told_late_seconds = told_late_seconds
         self._hour.note(at)
         self._minute(endpoint).note(at)
 
@@ -154,12 +169,36 @@ class Budget:
         """
         minute = self._minute(endpoint)
         is_endpoint = pause_seconds <= minute.seconds and minute.used(now) >= minute.limit // 2
+        self._refused.append(now)
+        if pause_seconds > minute.seconds:  # no other limit takes so long
+            self._give_way(now)
         key = endpoint if is_endpoint else None
         self._blocked_until[key] = max(self._blocked_until.get(key, now), now + pause_seconds)
 
+    def _give_way(self, now: float) -> None:
+        """Others have used what the hour should have left by our count. Requests that were under way together
+        are refused together: that is one time.
+        """
+        if self._left_to_others and now < self._left_to_others_at + MINUTE_SECONDS:
+            return
+        limit = self.limits.requests_per_hour
+        while self._refused[0] + self._hour.seconds <= now:
+            self._refused.popleft()
+        used_by_others = max(1, limit - (self._hour.used(now) - len(self._refused)))
+        self._left_to_others = min(limit // 2, max(self._left_to_others, 2 * used_by_others))
+        self._left_to_others_at = now
+        self._hour.limit = limit - self._left_to_others
+
+    def _take_back(self, now: float) -> None:
+        """Half of what was left to others, for each hour in which nothing of ours was refused."""
+        while self._left_to_others and now >= self._left_to_others_at + self._hour.seconds * 1.5:
+            self._left_to_others //= 2
+            self._left_to_others_at += self._hour.seconds
+            self._hour.limit = self.limits.requests_per_hour - self._left_to_others
+
     def server_says_left(self, left: int, now: float) -> None:
         """A rate-limit header: if it leaves less than we count, somebody else uses the key, too."""
-        unknown = (self._hour.limit - self._hour.used(now)) - left
+        unknown = (self.limits.requests_per_hour - self._hour.used(now)) - left
         for _ in range(max(0, unknown)):
             self._hour.note(now)
 

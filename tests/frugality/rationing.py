@@ -30,6 +30,12 @@ class Window:
             return self.seconds - now % self.seconds
         return 0.0
 
+    def left(self, now: float) -> int:
+        """How many more are admitted now."""
+        self.wait_seconds(now)  # forgets what is long ago
+        in_fixed = self.in_fixed[int(now // self.seconds)]
+        return self.allowed - max(len(self.counted_at), in_fixed)
+
     def count(self, now: float) -> None:
         self.counted_at.append(now)
         self.in_fixed[int(now // self.seconds)] += 1
@@ -64,3 +70,7 @@ class Rationing:
         self._hour.count(now)
         minute.count(now)
         self.admitted_at.append(now)
+
+    def left(self, now: float) -> int:
+        """What the hour leaves, as rate-limit headers tell it."""
+        return self._hour.left(now)

@@ -129,11 +129,75 @@ def test_its_statistics_say_what_was_sent_and_what_is_left() -> None:
     budget = Budget(Limits(requests_per_hour=10))
     spend(budget, "a", 2)
     budget.sent("a")
-    budget.throttled("a", now=NOW, pause_seconds=90.0)
+    budget.throttled("a", now=NOW, pause_seconds=50.0)
     statistics = budget.statistics(NOW)
     assert (statistics.sent, statistics.left_this_hour, statistics.requests_per_hour) == (3, 7, 10)
-    assert statistics.blocked_seconds == 90.0
+    assert statistics.blocked_seconds == 50.0
     assert repr(budget) == "<Budget sent=3 in_flight=1 of 10>"
+
+
+def refused_for_the_hour(budget: Budget, at: float, requests: int = 1) -> None:
+    """So many requests that are under way together."""
+    for _ in range(requests):
+        budget.sent("a")
+    for _ in range(requests):
+        budget.throttled("a", now=at, pause_seconds=1800.0)
+        budget.answered("a", at)
+
+
+def left_at_all(budget: Budget, at: float) -> int:
+    """What a whole hour allows."""
+    budget.wait_seconds("a", at)
+    return budget.statistics(at).requests_per_hour
+
+
+def test_others_who_use_the_key_get_twice_what_they_must_have_used() -> None:
+    budget = Budget(Limits(requests_per_hour=1000))
+    spend(budget, "a", 950)
+    refused_for_the_hour(budget, NOW)
+    assert left_at_all(budget, NOW) == 1000 - 2 * 50
+
+
+def test_requests_that_are_refused_together_give_way_once() -> None:
+    budget = Budget(Limits(requests_per_hour=1000))
+    spend(budget, "a", 934)
+    refused_for_the_hour(budget, NOW, requests=16)
+    assert left_at_all(budget, NOW) == 1000 - 2 * 51
+
+
+def test_others_who_want_more_get_more_and_at_most_half() -> None:
+    budget = Budget(Limits(requests_per_hour=1000))
+    left = []
+    for hour in range(6):
+        at = NOW + 3601.0 * hour
+        spend(budget, "a", left_at_all(budget, at) - 1 if hour else 950, at=at)
+        refused_for_the_hour(budget, at)
+        left.append(1000 - left_at_all(budget, at))
+    assert left == sorted(left)
+    assert left[0] == 100
+    assert left[-1] == 500
+
+
+def test_room_that_others_do_not_use_is_taken_back_hour_by_hour() -> None:
+    budget = Budget(Limits(requests_per_hour=1000))
+    spend(budget, "a", 950)
+    refused_for_the_hour(budget, NOW)
+    assert [1000 - left_at_all(budget, NOW + 3600.0 * hours) for hours in (1, 2, 3, 9)] == [100, 50, 25, 0]
+
+
+def test_a_short_pause_says_nothing_of_the_hour() -> None:
+    budget = Budget(Limits(requests_per_hour=1000))
+    budget.throttled("a", now=NOW, pause_seconds=30.0)
+    assert left_at_all(budget, NOW) == 1000
+
+
+def test_of_two_runs_side_by_side_none_knows_sooner_that_a_request_no_longer_counts() -> None:
+    one, other = (Budget(Limits(requests_per_hour=2)) for _ in range(2))
+    other.spent_elsewhere("a", NOW + 5, told_late_seconds=5.0)
+    one.spent_elsewhere("a", NOW + 5, told_late_seconds=5.0)
+    spend(one, "a", 1)
+    spend(other, "a", 1)
+    assert one.wait_seconds("a", NOW) == other.wait_seconds("a", NOW) == 3605.0
 
 
 @given(
