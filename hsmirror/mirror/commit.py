@@ -118,6 +118,7 @@ class Committer:
         retired = [receipt for commit in group for receipt in commit.retired]
         with durable.disk_errors(f"commit to {self._layout.root}"):
             self._sync([placement.staged for placement in placements])
+            _require_sizes(placements)
             if intents := [intent for commit in group if (intent := self._intent(commit))]:
                 # An intent promises that what it names is still there after a power loss.
                 for folder in dict.fromkeys(placement.staged.parent for placement in placements):
@@ -160,6 +161,20 @@ class Committer:
             self._layout.absolute(path),
             self._layout.superseded_path(self._run_id, path),
         )
+
+
+def _require_sizes(placements: Sequence[Placement]) -> None:
+    """Where locks do nothing, another run may write to the same part of a recording.
+
+    Raises:
+        StorageError: a file is no longer as it was when its receipt was made.
+    """
+    for placement in placements:
+        size_bytes = placement.receipt.size_bytes
+        if not durable.has_size(placement.staged, size_bytes):
+            raise StorageError(
+                f"{placement.staged} no longer has {size_bytes} bytes: is another run at work in this archive?"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -180,8 +180,8 @@ class PartialFile:
         self._hashed_bytes = 0
 
     def _hash(self, piece: bytes | memoryview) -> None:
-        for each in self._hashes.values():
-            each.update(piece)
+        for name, computed in self._hashes.items():
+            computed.update(bytes(piece) if name == "crc32c" else piece)  # google_crc32c takes bytes alone
         self._hashed_bytes += len(piece)
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import anyio.to_thread
 from virtual_time import VirtualClock
@@ -47,10 +48,26 @@ class _JumpingLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._virtual_clock.monotonic()
 
-    def watch_threads(self) -> None:
-        """To be called once inside."""
-        limiter = anyio.to_thread.current_default_thread_limiter()
-        self._jumping.threads_are_busy = lambda: bool(limiter.borrowed_tokens)
+    @contextmanager
+    def watching_threads(self) -> Iterator[None]:
+        """Counts the calls that are in threads, whichever limiter they are under."""
+        run_sync = anyio.to_thread.run_sync
+        busy = 0
+
+        async def counted(*args: Any, **options: Any) -> Any:
+            nonlocal busy
+            busy += 1
+            try:
+                return await run_sync(*args, **options)
+            finally:
+                busy -= 1
+
+        self._jumping.threads_are_busy = lambda: bool(busy)
+        anyio.to_thread.run_sync = counted
+        try:
+            yield
+        finally:
+            anyio.to_thread.run_sync = run_sync
 
 
 def run_jumping(
@@ -62,8 +79,8 @@ def run_jumping(
     async def run() -> Result:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, _JumpingLoop)
-        loop.watch_threads()
-        return await main(clock)
+        with loop.watching_threads():
+            return await main(clock)
 
     with asyncio.Runner(loop_factory=lambda: _JumpingLoop(clock)) as runner:
         return runner.run(run())
