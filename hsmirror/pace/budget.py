@@ -6,7 +6,7 @@ clock hour does. A request counts from the moment it is sent until a whole windo
 the server may have counted it at any time in between.
 
 The key may have other users, of whom nothing is known but that the server refuses earlier than our own count
-explains. They get room: twice what they must have used, at most half of the hour, less again when it was
+explains. They get room: twice what they must have used, at most half of the window, less again once that is
 enough.
 """
 
@@ -52,17 +52,53 @@ class BudgetStatistics:
 
 
 class _Window:
-    """At most `limit` requests in any span of `seconds`."""
+    """At most `limit` requests in any span of `seconds`, of which some may be left to others."""
 
-    __slots__ = ("answered", "in_flight", "limit", "seconds")
+    __slots__ = (
+        "answered",
+        "full_limit",
+        "in_flight",
+        "left_since",
+        "left_to_others",
+        "limit",
+        "refused",
+        "seconds",
+    )
 
     def __init__(self, limit: int, seconds: float) -> None:
+        self.full_limit = limit
         self.limit = limit
         self.seconds = seconds
         self.in_flight = 0
         self.answered: deque[float] = deque()
+        self.refused: deque[float] = deque()
+        self.left_to_others = 0
+        self.left_since = 0.0
+
+    def give_way(self, now: float) -> None:
+        """A request of ours was refused, though by our own count there was room: others have used it.
+
+        They get twice as much. Requests that were under way together are refused together: that is one time.
+        """
+        self.refused.append(now)
+        if self.left_to_others and now < self.left_since + self.seconds / 6:
+            return
+        while self.refused[0] + self.seconds <= now:
+            self.refused.popleft()
+        used_by_others = max(1, self.full_limit - (self.used(now) - len(self.refused)))
+        self._leave(min(self.full_limit // 2, max(self.left_to_others, 2 * used_by_others)), now)
+
+    def take_back(self, now: float) -> None:
+        """Half of what is left to others, for each window in which they needed no more."""
+        while self.left_to_others and now >= self.left_since + 1.5 * self.seconds:
+            self._leave(self.left_to_others // 2, self.left_since + self.seconds)
+
+    def _leave(self, requests: int, now: float) -> None:
+        self.left_to_others, self.left_since = requests, now
+        self.limit = self.full_limit - requests
 
     def used(self, now: float) -> int:
+        self.take_back(now)
         while self.answered and self.answered[0] + self.seconds <= now:
             self.answered.popleft()
         return self.in_flight + len(self.answered)
@@ -75,7 +111,8 @@ class _Window:
         return self.answered[0] + self.seconds - now
 
     def left(self, now: float) -> int:
-        return max(0, self.limit - self.used(now))
+        used = self.used(now)
+        return max(0, self.limit - used)
 
     def seconds_until_free(self, requests: int, now: float) -> float:
         """How long until as many may go in a row; a whole window where that is not known."""
@@ -102,9 +139,6 @@ class Budget:
         self._hour = _Window(limits.requests_per_hour, limits.hour_seconds)
         self._minutes: dict[str, _Window] = {}
         self._blocked_until: dict[str | None, float] = {}
-        self._left_to_others = 0
-        self._left_to_others_at = 0.0
-        self._refused: deque[float] = deque()
         self._told_late_seconds = 0.0
         self._sent = 0
 
@@ -113,8 +147,6 @@ class Budget:
 
     def wait_seconds(self, endpoint: str, now: float) -> float:
         """How long until a request to `endpoint` may go: 0 for now, infinite if only an answer can tell."""
-        if self._left_to_others:
-            self._take_back(now)
         return max(
             self._hour.wait_seconds(now),
             self._minute(endpoint).wait_seconds(now),
@@ -154,8 +186,8 @@ class Budget:
     def spent_elsewhere(self, endpoint: str, at: float, *, told_late_seconds: float = 0.0) -> None:
         """Another run with the same key sent a request at `at`.
 
-        That run takes our requests to be so much later than they were, to be safe. So do we from now on: whoever
-        knew first that a request no longer counts would have all that becomes free.
+        To be safe, that run takes our requests to be so much later than they were. So do we from now on:
+        whoever knew first that a request no longer counts would have all that becomes free.
         """
         self._told_late_seconds = told_late_seconds
         self._hour.note(at)
@@ -169,32 +201,12 @@ class Budget:
         """
         minute = self._minute(endpoint)
         is_endpoint = pause_seconds <= minute.seconds and minute.used(now) >= minute.limit // 2
-        self._refused.append(now)
-        if pause_seconds > minute.seconds:  # no other limit takes so long
-            self._give_way(now)
+        if is_endpoint:
+            minute.give_way(now)
+        elif pause_seconds > minute.seconds:  # no other limit takes so long
+            self._hour.give_way(now)
         key = endpoint if is_endpoint else None
         self._blocked_until[key] = max(self._blocked_until.get(key, now), now + pause_seconds)
-
-    def _give_way(self, now: float) -> None:
-        """Others have used what the hour should have left by our count. Requests that were under way together
-        are refused together: that is one time.
-        """
-        if self._left_to_others and now < self._left_to_others_at + MINUTE_SECONDS:
-            return
-        limit = self.limits.requests_per_hour
-        while self._refused[0] + self._hour.seconds <= now:
-            self._refused.popleft()
-        used_by_others = max(1, limit - (self._hour.used(now) - len(self._refused)))
-        self._left_to_others = min(limit // 2, max(self._left_to_others, 2 * used_by_others))
-        self._left_to_others_at = now
-        self._hour.limit = limit - self._left_to_others
-
-    def _take_back(self, now: float) -> None:
-        """Half of what was left to others, for each hour in which nothing of ours was refused."""
-        while self._left_to_others and now >= self._left_to_others_at + self._hour.seconds * 1.5:
-            self._left_to_others //= 2
-            self._left_to_others_at += self._hour.seconds
-            self._hour.limit = self.limits.requests_per_hour - self._left_to_others
 
     def server_says_left(self, left: int, now: float) -> None:
         """A rate-limit header: if it leaves less than we count, somebody else uses the key, too."""

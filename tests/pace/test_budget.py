@@ -90,10 +90,11 @@ def test_fault_12_a_429_without_a_cause_of_ours_rests_the_whole_key() -> None:
 
 def test_a_429_to_an_endpoint_that_was_near_its_limit_rests_that_endpoint_alone() -> None:
     budget = Budget(Limits(requests_per_minute_per_endpoint=100))
-    spend(budget, "a", 60)
-    budget.throttled("a", now=NOW, pause_seconds=30.0)
-    assert budget.wait_seconds("a", NOW) == 30.0
-    assert budget.wait_seconds("b", NOW) == 0.0
+    spend(budget, "a", 99)
+    spend(budget, "a", 1, at=NOW + 50)
+    budget.throttled("a", now=NOW + 50, pause_seconds=30.0)
+    assert budget.wait_seconds("a", NOW + 50) == 30.0
+    assert budget.wait_seconds("b", NOW + 50) == 0.0
 
 
 def test_a_pause_longer_than_a_minute_is_the_hours_and_rests_the_whole_key() -> None:
@@ -136,13 +137,17 @@ def test_its_statistics_say_what_was_sent_and_what_is_left() -> None:
     assert repr(budget) == "<Budget sent=3 in_flight=1 of 10>"
 
 
-def refused_for_the_hour(budget: Budget, at: float, requests: int = 1) -> None:
-    """So many requests that are under way together."""
+def refused_for(budget: Budget, seconds: float, *, at: float, requests: int = 1) -> None:
+    """So many requests that are under way together get 429s."""
     for _ in range(requests):
         budget.sent("a")
     for _ in range(requests):
-        budget.throttled("a", now=at, pause_seconds=1800.0)
+        budget.throttled("a", now=at, pause_seconds=seconds)
         budget.answered("a", at)
+
+
+def refused_for_the_hour(budget: Budget, at: float, requests: int = 1) -> None:
+    refused_for(budget, 1800.0, at=at, requests=requests)
 
 
 def left_at_all(budget: Budget, at: float) -> int:
@@ -183,6 +188,14 @@ def test_room_that_others_do_not_use_is_taken_back_hour_by_hour() -> None:
     spend(budget, "a", 950)
     refused_for_the_hour(budget, NOW)
     assert [1000 - left_at_all(budget, NOW + 3600.0 * hours) for hours in (1, 2, 3, 9)] == [100, 50, 25, 0]
+
+
+def test_others_who_use_an_endpoint_get_room_in_its_minute() -> None:
+    budget = Budget(Limits(requests_per_minute_per_endpoint=100))
+    spend(budget, "a", 80)
+    refused_for(budget, 30.0, at=NOW)
+    assert budget.left("b", NOW) == 100
+    assert [budget.left("a", NOW + seconds) for seconds in (61, 91, 151, 1000)] == [60, 80, 90, 100]
 
 
 def test_a_short_pause_says_nothing_of_the_hour() -> None:
