@@ -70,12 +70,13 @@ class AddressPages:
             self._page_offset is not None and place >= self._page_offset
         ):  # else the page is left before its time
             self._useful = self._used
-        if self._useful is None:
-            return PageOfAddresses(first, place, most_rows)
-        rows = min(most_rows, max(_FEWEST_ROWS, 2 * self._useful))
         # Where there are rows to spare: a download that breaks off and goes on stands before the newest.
-        before = max(0, rows - self._useful) // 2
-        return PageOfAddresses(first, max(0, place - before), rows)
+        if self._useful is None:
+            rows, spare = most_rows, most_rows - (self._rows - place)
+        else:
+            rows = min(most_rows, max(_FEWEST_ROWS, 2 * self._useful))
+            spare = (rows - self._useful) // 2
+        return PageOfAddresses(first, max(0, place - max(0, spare)), rows)
 
     def received(self, page: PageOfAddresses, sources: Sequence[str]) -> bool:
         """Take note of the sources of a page that came; False where this list is not as it was listed.

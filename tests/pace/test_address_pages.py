@@ -33,17 +33,22 @@ def test_the_first_page_begins_with_the_first_that_is_wanted_and_is_as_large_as_
     assert next_page(pages_of(5000), 1200, 1100, 1300) == PageOfAddresses("file-1100", 1100, MOST)
 
 
+def test_a_page_that_is_longer_than_the_rest_of_the_list_begins_before() -> None:
+    assert next_page(pages_of(5000), 4300) == PageOfAddresses("file-4300", 4000, MOST)
+    assert next_page(pages_of(500), 300) == PageOfAddresses("file-300", 0, MOST)
+
+
 def test_rows_without_addresses_have_their_places_too() -> None:
     pages = AddressPages()
     pages.listed(None)
     pages.listed("file-0")
-    assert next_page(pages, 0).offset == 1
+    assert next_page(pages, 0, most_rows=1).offset == 1
 
 
 def test_a_row_that_is_listed_again_keeps_its_place() -> None:
     pages = pages_of(10)
     pages.listed("file-3")
-    assert next_page(pages, 3).offset == 3
+    assert next_page(pages, 3, most_rows=1).offset == 3
 
 
 def test_what_was_never_listed_has_no_page() -> None:
