@@ -19,9 +19,10 @@ from hsmirror.mirror.recordings import Recording
 from hsmirror.pace.downloads import RateLimit
 
 _BUFFERS_BYTES = 24 << 20
-_LARGEST_PIECE_BYTES, _SMALLEST_PIECE_BYTES = 2 << 20, 64 << 10
-_PIECES_A_SECOND = 4
-"""At least so many, where the rate is limited: it is kept by pausing between them."""
+_LARGEST_PIECE_BYTES, _SMALLEST_PIECE_BYTES = 2 << 20, 4 << 10
+_PIECES_A_SECOND = 20
+"""Where the rate is limited: one of each download is worth so little of a second, since the rate is kept by
+pausing after a piece, and at the start each has one."""
 
 
 class FileAnswer(Protocol):
@@ -159,5 +160,5 @@ def piece_bytes(downloads_at_once: int, bytes_per_second: float | None) -> int:
     """
     size = min(_BUFFERS_BYTES // (2 * downloads_at_once), _LARGEST_PIECE_BYTES)
     if bytes_per_second is not None:
-        size = min(size, int(bytes_per_second / _PIECES_A_SECOND))
+        size = min(size, int(bytes_per_second / (_PIECES_A_SECOND * downloads_at_once)))
     return max(size, _SMALLEST_PIECE_BYTES)

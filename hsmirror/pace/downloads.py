@@ -49,8 +49,14 @@ def next_address_in_seconds(
     return max(0.0, left_bytes / bytes_per_second - min(2 * takes_seconds, whole / 4, _LONGEST_AHEAD_SECONDS))
 
 
+_CATCHES_UP_SECONDS = 0.05
+
+
 class RateLimit:
-    """Spreads bytes over time: `delay_seconds` says how long to pause after so many more."""
+    """Spreads bytes over time: `delay_seconds` says how long to pause after so many more.
+
+    What was not used for a moment, between two files, is made up for.
+    """
 
     def __init__(self, bytes_per_second: float | None) -> None:
         self.bytes_per_second = bytes_per_second
@@ -59,5 +65,5 @@ class RateLimit:
     def delay_seconds(self, size_bytes: int, now: float) -> float:
         if self.bytes_per_second is None:
             return 0.0
-        self._free_at = max(self._free_at, now) + size_bytes / self.bytes_per_second
-        return self._free_at - now
+        self._free_at = max(self._free_at, now - _CATCHES_UP_SECONDS) + size_bytes / self.bytes_per_second
+        return max(0.0, self._free_at - now)

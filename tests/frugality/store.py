@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from random import Random
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -117,12 +118,12 @@ class Answer:
     status: int
     total_bytes: int
     etag: str
-    body: AsyncGenerator[bytes, None] = field(repr=False)
+    body: Callable[[int], AsyncGenerator[bytes, None]] = field(repr=False)
     hashes: OfferedHashes = field(default_factory=OfferedHashes)
 
     def pieces(self, size_bytes: int) -> AsyncGenerator[bytes, None]:
-        """The body; in pieces as large as suits the simulation."""
-        return self.body
+        """The body, in pieces of that size; of a small file in smaller ones, so that it comes bit by bit."""
+        return self.body(size_bytes)
 
 
 class SimulatedStore:
@@ -153,10 +154,18 @@ class SimulatedStore:
         self._chance = Random(f"breaks/{seed}")
         self._numbers = {name: number for number, name in enumerate(sizes_bytes)}
         self.begun: list[Begun] = []
-        self.bytes_served = 0
+        self.served: list[tuple[float, int]] = []
+        """When, by the monotonic clock, how many bytes came."""
         self.breaks = 0
-        self.last_byte_at = 0.0
+
+    @property
+    def bytes_served(self) -> int:
+        return sum(size for _, size in self.served)
+
+    @property
+    def last_byte_at(self) -> float:
         """Seconds of the monotonic clock."""
+        return self.served[-1][0]
 
     def epoch(self) -> float:
         """What the store's own clock says."""
@@ -183,7 +192,7 @@ class SimulatedStore:
         size = self.sizes_bytes[name]
         assert start < size, "asks for what lies behind the end"
         assert not start or if_match == f'"{name}"', "goes on without saying with what"
-        yield Answer(206 if start else 200, size, f'"{name}"', self._send(name, start, size))
+        yield Answer(206 if start else 200, size, f'"{name}"', partial(self._send, name, start, size))
 
     def _admit(self, url: str, start: int) -> str:
         parts = urlsplit(url)
@@ -198,17 +207,16 @@ class SimulatedStore:
             raise AddressExpiredError("400 ExpiredToken")
         return name
 
-    async def _send(self, name: str, start: int, size: int) -> AsyncGenerator[bytes, None]:
+    async def _send(self, name: str, start: int, size: int, piece_bytes: int) -> AsyncGenerator[bytes, None]:
         until = size
         if self._bytes_between_breaks < math.inf:
             until = min(size, start + int(self._chance.expovariate(1 / self._bytes_between_breaks)))
-        piece = max(1, math.ceil(size / _PIECES_A_FILE))
+        piece = min(piece_bytes, math.ceil(size / _PIECES_A_FILE))
         at = start
         while at < until:
             next_at = min(until, at + piece)
             await self._link.carry(next_at - at)
-            self.bytes_served += next_at - at
-            self.last_byte_at = self._clock.monotonic()
+            self.served.append((self._clock.monotonic(), next_at - at))
             yield self._bytes(name, at, next_at)
             at = next_at
         if until < size:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsmirror.pace.downloads import AddressLife, needs_fresh_address, next_address_in_seconds
+from hsmirror.pace.downloads import AddressLife, RateLimit, needs_fresh_address, next_address_in_seconds
 
 NOW = 10_000.0
 
@@ -65,3 +65,22 @@ def test_the_next_address_is_never_asked_for_more_than_seconds_early(takes_secon
 
 def test_the_next_address_is_asked_for_at_most_a_quarter_of_its_life_early() -> None:
     assert ask_in(AddressLife(NOW, NOW + 4), left_bytes=10_000, takes_seconds=3) == pytest.approx(9)
+
+
+def test_at_a_limited_rate_all_who_receive_pause_in_turn() -> None:
+    rate = RateLimit(1000.0)
+    assert rate.delay_seconds(500, NOW) == pytest.approx(0.45)
+    assert rate.delay_seconds(500, NOW) == pytest.approx(0.95)
+    assert rate.delay_seconds(500, NOW + 0.95) == pytest.approx(0.5)
+
+
+def test_a_moment_that_was_not_used_is_made_up_for_and_an_hour_is_not() -> None:
+    rate = RateLimit(1000.0)
+    rate.delay_seconds(1000, NOW)
+    assert rate.delay_seconds(500, NOW + 0.97) == pytest.approx(0.48)
+    assert rate.delay_seconds(500, NOW + 3600) == pytest.approx(0.45)
+    assert rate.delay_seconds(10, NOW + 7200) == 0
+
+
+def test_without_a_limit_nobody_pauses() -> None:
+    assert RateLimit(None).delay_seconds(10**12, NOW) == 0
