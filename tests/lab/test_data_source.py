@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import time
 import tracemalloc
 from collections import Counter
 from datetime import datetime

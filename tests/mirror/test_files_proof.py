@@ -42,6 +42,12 @@ def test_fault_33_what_agrees_with_everything_is_proven_by_all_of_it(tmp_path: P
     assert sorted(proven_by.split(",")) == ["crc32c", "md5", "sha256"]
 
 
+def test_large_recordings_come_in_lent_buffers_and_are_hashed_all_the_same(tmp_path: Path) -> None:
+    partial = part(tmp_path, ALL, content=b"")
+    partial.append(memoryview(bytearray(CONTENT)))
+    assert "crc32c" in partial.prove(len(CONTENT))
+
+
 def test_where_nothing_is_offered_the_size_is_all_that_proves_it(tmp_path: Path) -> None:
     assert part(tmp_path).prove(len(CONTENT)) == "size"
     assert part(tmp_path / "other").prove(None) == ""
