@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import anyio
 
-LIMIT_BYTES = 8 << 20
+LIMIT_BYTES = 4 << 20
 
 
 class AnswerMemory:

@@ -23,7 +23,7 @@ from hsmirror.mirror.distinct import DistinctCounter
 from hsmirror.mirror.people import person_of
 from hsmirror.model import ListKey
 
-WAITING_BYTES = 8 << 20
+WAITING_BYTES = 6 << 20
 """Of rows in memory, in all lists of a run together, before they are spilled."""
 
 _GATHERED_BYTES = 2 * PIECE_BYTES
@@ -198,6 +198,9 @@ class ListWriter:
         key = self._key
         if key.room is not None:
             yield key.room, page.rows
+            return
+        if len(set(page.rooms)) == 1:
+            yield page.rooms[0], page.rows
             return
         # Rows of a room mostly follow one another: taken run by run, not row by row.
         grouped: dict[str | None, list[Row]] = {}
