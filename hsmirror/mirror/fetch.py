@@ -135,7 +135,7 @@ class Gate:
         self._admitted: dict[Ticket, asyncio.Future[None]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._is_about_to_admit = False
-        self._closed_by: UpstreamError | None = None
+        self._closed_by: BaseException | None = None
         self._reservations: set[Reservation] = set()
         self._resume_at: float | None = None
         self.in_flight = 0
@@ -161,6 +161,7 @@ class Gate:
 
         Raises:
             BudgetExhaustedError, KeyRefusedError: nothing is admitted any more.
+            OSError: nor is where runs side by side cannot be told of requests.
         """
         if self._closed_by is not None:
             raise self._closed_by
@@ -231,13 +232,14 @@ class Gate:
         self._budget.answered(endpoint, self._clock.monotonic())
         self._admit_soon()
 
-    def close(self, error: UpstreamError) -> None:
+    def close(self, error: BaseException) -> None:
         """Admit nothing any more: what waits, and what comes, fails with `error`."""
         self._closed_by = self._closed_by or error
-        for ticket in self._agenda.drop_all():
-            admission = self._admitted.pop(ticket)
+        self._agenda.clear()
+        for admission in self._admitted.values():
             if not admission.done():
                 admission.set_exception(error)
+        self._admitted.clear()
 
     def _admit_soon(self) -> None:
         """Once for all who come and go in one turn of the loop: it takes a lock that other processes share."""
@@ -252,7 +254,12 @@ class Gate:
             self._timer = None
         if not len(self._agenda):
             return
-        now = self._clock.monotonic()
+        try:
+            self._admit_what_may(self._clock.monotonic())
+        except BaseException as error:  # noqa: BLE001  # the loop calls this: raised here, it reaches nobody who waits
+            self.close(error)
+
+    def _admit_what_may(self, now: float) -> None:
         if self.in_flight < self._slots:
             with self._shared.exclusive():
                 self._shared.catch_up(self._budget)
@@ -262,13 +269,14 @@ class Gate:
 
     def _admit_as_many_as_may(self, now: float) -> None:
         while self.in_flight < self._slots and (ticket := self._agenda.take(now)) is not None:
-            admission = self._admitted.pop(ticket)
+            admission = self._admitted[ticket]
             if admission.done():  # cancelled, in this very moment
                 self._budget.not_sent(ticket.endpoint)
-                continue
-            self.in_flight += 1
-            self._shared.sent(ticket.endpoint)
-            admission.set_result(None)
+            else:
+                self._shared.sent(ticket.endpoint)
+                self.in_flight += 1
+                admission.set_result(None)
+            del self._admitted[ticket]
 
     def _wake_when_allowed(self, now: float) -> None:
         wait = self._agenda.wait_seconds(now)

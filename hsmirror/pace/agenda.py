@@ -83,11 +83,9 @@ class Agenda:
         """
         return min((self._budget.wait_seconds(endpoint, now) for endpoint, _ in self._queues()), default=None)
 
-    def drop_all(self) -> list[Ticket]:
-        """Empty the agenda; gives what was waiting."""
-        dropped = [ticket for _, queue in self._queues() for _, _, ticket in queue if not ticket.is_withdrawn]
+    def clear(self) -> None:
+        """Nothing waits any more."""
         self._waiting.clear()
-        return dropped
 
     def _queues(self) -> list[tuple[str, list[tuple[Urgency, int, Ticket]]]]:
         """The endpoints that something waits for, the withdrawn swept off their tops."""

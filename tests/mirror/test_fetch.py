@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager
+from errno import EROFS
 from typing import Any, TypeVar
 
 import pytest
@@ -355,3 +357,31 @@ def test_a_gate_that_is_closed_says_why_to_whoever_comes() -> None:
         return await outcome_of(gate.enter("data/events", Urgency.NEWER))
 
     assert str(run_in_virtual_time(main)) == "closed"
+
+
+@pytest.mark.parametrize("where", ["exclusive", "catch_up", "sent"])
+def test_where_other_runs_cannot_be_told_of_requests_all_that_waits_fails_rather_than_hangs(where: str) -> None:
+    class UnwritableBudget(NoOtherRuns):
+        def exclusive(self) -> AbstractContextManager[None]:
+            return self.fail("exclusive") or super().exclusive()
+
+        def catch_up(self, budget: Budget) -> None:
+            self.fail("catch_up")
+
+        def sent(self, endpoint: str) -> None:
+            self.fail("sent")
+
+        def fail(self, here: str) -> None:
+            if here == where:
+                raise OSError(EROFS, "Read-only file system")
+
+    async def main(clock: VirtualClock) -> tuple[list[bytes | Exception], int]:
+        budget, wire = Budget(Limits()), ScriptedWire(clock)
+        gate = Gate(budget, clock, slots=2, shared=UnwritableBudget())
+        fetcher = Fetcher(wire, gate, budget, clock, lambda: 0.5)
+        outcomes = await asyncio.gather(*(outcome_of(fetcher.get(request())) for _ in range(3)))
+        return [*outcomes, await outcome_of(fetcher.get(request()))], gate.in_flight
+
+    outcomes, in_flight = run_in_virtual_time(main)
+    assert [type(outcome) for outcome in outcomes] == [OSError] * 4
+    assert in_flight == 0

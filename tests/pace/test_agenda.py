@@ -74,12 +74,12 @@ def test_a_withdrawn_request_is_never_taken() -> None:
     assert len(agenda) == 0
 
 
-def test_dropping_all_gives_what_was_waiting() -> None:
+def test_nothing_waits_in_an_agenda_that_was_cleared() -> None:
     agenda = Agenda(Budget(Limits()))
-    kept, withdrawn = agenda.add("a", Urgency.NEWER), agenda.add("b", Urgency.NEWER)
-    agenda.withdraw(withdrawn)
-    assert agenda.drop_all() == [kept]
+    agenda.add("a", Urgency.NEWER)
+    agenda.clear()
     assert agenda.take(NOW) is None
+    assert len(agenda) == 0
 
 
 @given(
