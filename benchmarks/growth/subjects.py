@@ -15,7 +15,7 @@ from hsmirror.lab.keys import LabKey
 from hsmirror.lab.server import LabOptions, running_lab
 from hsmirror.lab.shape import LabShape
 
-_UPSTREAM = "http://127.0.0.1:1/api/v3"
+UPSTREAM = "http://127.0.0.1:1/api/v3"
 _EXPERIMENT = "exp_research_001"
 
 Measures = Mapping[str, Callable[[], Cost]]
@@ -39,7 +39,7 @@ class Subject:
 @contextmanager
 def _receipts(folder: Path, receipts: int) -> Iterator[Measures]:
     archive, client = folder / "archive", Client(folder)
-    make_archive(archive, Shape(receipts), _UPSTREAM)
+    make_archive(archive, Shape(receipts), UPSTREAM)
     yield {
         "start": lambda: start(client, archive),
         "status": lambda: client.cost("status", str(archive)),

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, Generic, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Generic, TypeVar
 
 import msgspec
 
 from hsmirror.archive import durable
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 _CHUNK_BYTES = 1 << 16
+_WRITTEN_BYTES = 1 << 20
 _APART = 2
 """Between the addresses of two files: what ends one file and what begins the next are not one extent."""
 
@@ -68,12 +75,49 @@ class LineDecoder(Generic[_T]):
         return value
 
 
+class HeldFile:
+    """A file that is open for as long as this lives: what it held can be read even when it has been removed.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    def reading(self, offset_bytes: int) -> BinaryIO:
+        """From there on. Several threads may read side by side: each has a place of its own."""
+        return io.BufferedReader(_Reading(self, offset_bytes), _CHUNK_BYTES)
+
+    def read_into(self, buffer: memoryview, offset_bytes: int) -> int:
+        return os.preadv(self._descriptor, [buffer], offset_bytes)
+
+
+class _Reading(io.RawIOBase):
+    def __init__(self, file: HeldFile, offset_bytes: int) -> None:
+        self._file = file
+        self._offset_bytes = offset_bytes
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        count = self._file.read_into(memoryview(buffer), self._offset_bytes)
+        self._offset_bytes += count
+        return count
+
+
 @dataclass(frozen=True, slots=True)
 class _Stretch:
     """The bytes of a file from `offset_bytes` on, and the address of the first of them."""
 
     address: int
-    path: Path
+    file: HeldFile
     offset_bytes: int
 
 
@@ -81,7 +125,7 @@ class LineFiles:
     """Files end to end: a line's address is where it begins, counted over all of them.
 
     An address and an extent (where some lines begin and end) take 16 bytes, whatever the lines take. Files are
-    opened when something is read of them, and closed again.
+    held open: a run may merge and remove them while somebody reads.
     """
 
     def __init__(self) -> None:
@@ -91,63 +135,63 @@ class LineFiles:
     def __repr__(self) -> str:
         return f"<LineFiles stretches={len(self._stretches)}>"
 
-    def take_in(self, path: Path) -> Iterator[tuple[int, bytes]]:
+    def take_in(self, file: HeldFile) -> Iterator[tuple[int, bytes]]:
         """Add a file as it is now; gives its lines in chunks, each with the address of its first."""
-        self._begin(path, 0)
-        with durable.disk_errors(f"read {path}"), path.open("rb") as file:
-            for chunk in _chunks(file, None):
+        self._begin(file, 0)
+        with durable.disk_errors(f"read {file.path}"), file.reading(0) as reading:
+            for chunk in _chunks(reading, None):
                 yield self._end, chunk
                 self._end += len(chunk)
 
     def add(self, path: Path, offset_bytes: int, size_bytes: int) -> int:
         """Add what was just appended to a file, and give its address."""
         last = self._stretches[-1] if self._stretches else None
-        if last is None or (last.path, last.offset_bytes + self._end - last.address) != (path, offset_bytes):
-            self._begin(path, offset_bytes)
+        if last is None or (last.file.path, last.offset_bytes + self._end - last.address) != (
+            path,
+            offset_bytes,
+        ):
+            with durable.disk_errors(f"read {path}"):
+                self._begin(HeldFile(path), offset_bytes)
         address, self._end = self._end, self._end + size_bytes
         return address
 
     def read(self, extents: Iterable[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
         """The lines of some extents, in chunks, each with the address of its first."""
-        file: BinaryIO | None = None
-        stretch: _Stretch | None = None
-        try:
-            for begin, end in extents:
-                address, wanted = begin, self._stretch_of(begin)
-                with durable.disk_errors(f"read {wanted.path}"):
-                    if file is None or wanted is not stretch:
-                        if file is not None:
-                            file.close()
-                        file, stretch = wanted.path.open("rb"), wanted
-                    file.seek(begin - wanted.address + wanted.offset_bytes)
-                    for chunk in _chunks(file, end - begin):
-                        yield address, chunk
-                        address += len(chunk)
-        finally:
-            if file is not None:
-                file.close()
+        for begin, end in extents:
+            address = begin
+            with self._reading(begin) as file:
+                for chunk in _chunks(file, end - begin):
+                    yield address, chunk
+                    address += len(chunk)
 
     def line(self, address: int) -> bytes:
         """The line that begins there, with its line break."""
-        stretch = self._stretch_of(address)
-        with durable.disk_errors(f"read {stretch.path}"), stretch.path.open("rb") as file:
-            file.seek(address - stretch.address + stretch.offset_bytes)
+        with self._reading(address) as file:
             return file.readline()
 
     def names(self, addresses: Iterable[int]) -> Iterator[str]:
         """Which lines of which files begin there, for people: `name, line 1`. In order, each file read once."""
         for stretch, of_stretch in groupby(sorted(addresses), self._stretch_of):
-            with durable.disk_errors(f"read {stretch.path}"), stretch.path.open("rb") as file:
+            with durable.disk_errors(f"read {stretch.file.path}"), stretch.file.reading(0) as file:
                 number, at = 1, 0
                 for address in of_stretch:
                     before = address - stretch.address + stretch.offset_bytes
                     number += sum(chunk.count(b"\n") for chunk in _chunks(file, before - at))
                     at = before
-                    yield f"{stretch.path.name}, line {number}"
+                    yield f"{stretch.file.path.name}, line {number}"
 
-    def _begin(self, path: Path, offset_bytes: int) -> None:
+    @contextmanager
+    def _reading(self, address: int) -> Iterator[BinaryIO]:
+        stretch = self._stretch_of(address)
+        with (
+            durable.disk_errors(f"read {stretch.file.path}"),
+            stretch.file.reading(address - stretch.address + stretch.offset_bytes) as file,
+        ):
+            yield file
+
+    def _begin(self, file: HeldFile, offset_bytes: int) -> None:
         self._end += _APART
-        self._stretches.append(_Stretch(self._end, path, offset_bytes))
+        self._stretches.append(_Stretch(self._end, file, offset_bytes))
 
     def _stretch_of(self, address: int) -> _Stretch:
         return self._stretches[bisect_right(self._stretches, address, key=lambda each: each.address) - 1]
@@ -164,3 +208,16 @@ def _chunks(file: BinaryIO, size_bytes: int | None) -> Iterator[bytes]:
             chunk += file.readline()
         yield chunk
         left = None if left is None else left - len(chunk)
+
+
+def in_pieces(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Lines joined to pieces that are worth a write."""
+    piece: list[bytes] = []
+    size_bytes = 0
+    for line in lines:
+        piece.append(line)
+        size_bytes += len(line)
+        if size_bytes >= _WRITTEN_BYTES:
+            yield b"".join(piece)
+            piece, size_bytes = [], 0
+    yield b"".join(piece)

@@ -17,7 +17,7 @@ import msgspec
 from hsmirror.archive import durable
 from hsmirror.archive.intents import Intents
 from hsmirror.archive.layout import Layout, experiment_folder
-from hsmirror.archive.lines import LineDecoder, LineFiles
+from hsmirror.archive.lines import HeldFile, LineDecoder, LineFiles, in_pieces
 from hsmirror.archive.receipts import (
     DocumentReceipt,
     FileReceipt,
@@ -31,8 +31,6 @@ from hsmirror.errors import StorageError
 
 MOST_SEGMENTS = 50
 """More than this are merged into one at the end of a run."""
-
-_WRITTEN_BYTES = 1 << 20
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -218,7 +216,7 @@ class Receipts:
             return
         # Named after the newest, so that the segments of later runs still come after it.
         merged = old[-1].with_name(f"{old[-1].stem}-merged.jsonl")
-        durable.write_whole(self._layout.root, merged, _in_pieces(self._changed(change)), self._modes)
+        durable.write_whole(self._layout.root, merged, in_pieces(self._changed(change)), self._modes)
         with durable.disk_errors("remove merged receipts"):
             for segment in old:
                 if segment != merged:
@@ -247,7 +245,7 @@ class Receipts:
         self._of_no_experiment: dict[str, Receipt] = {}
         self._intents = Intents()
         self._unreadable: set[int] = set()
-        for segment in segments(self._layout):
+        for segment in _held(self._layout):
             for address, chunk in self._lines.take_in(segment):
                 self._take_in(address, chunk)
 
@@ -324,6 +322,19 @@ def segments(layout: Layout) -> list[Path]:
     return found
 
 
+def _held(layout: Layout) -> list[HeldFile]:
+    """The segments, open; from there on a run may merge them."""
+    while True:
+        paths = segments(layout)
+        try:
+            with durable.disk_errors(f"read the receipts in {layout.receipts}"):
+                return [HeldFile(path) for path in paths]
+        except StorageError:
+            if segments(layout) == paths:
+                raise
+            # Merged in this very moment.
+
+
 def _folder_of(key: str) -> str | None:
     """The experiment's folder below which a receipt with this key counts; None: it is of no experiment."""
     kind, blank, what = key.partition(" ")
@@ -358,16 +369,3 @@ def _extend(by_folder: dict[str, array[int]], folder: str, begin: int, end: int)
     else:
         extents.append(begin)
         extents.append(end)
-
-
-def _in_pieces(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines joined to pieces that are worth a write."""
-    piece: list[bytes] = []
-    size_bytes = 0
-    for line in lines:
-        piece.append(line)
-        size_bytes += len(line)
-        if size_bytes >= _WRITTEN_BYTES:
-            yield b"".join(piece)
-            piece, size_bytes = [], 0
-    yield b"".join(piece)

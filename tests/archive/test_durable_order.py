@@ -24,6 +24,7 @@ from hsmirror.mirror.files import PartialFile, PartialNote
 from hsmirror.model import Secret
 
 MODES = Modes()
+ROW = b"{}\n"
 SHARD = "experiment_id=e/data_type=events/room_id=r/part-00000.ndjson"
 FOLDER = SHARD.rpartition("/")[0]
 RECEIPTS = "receipts/run.jsonl"
@@ -86,12 +87,14 @@ def door(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
 
 
 def receipt(sha256: str | None = "a", path: str = SHARD) -> ShardReceipt:
-    return ShardReceipt(path=path, experiment="e", data_type="events", room="r", rows=1, sha256=sha256)
+    return ShardReceipt(
+        path=path, experiment="e", data_type="events", room="r", rows=1, size_bytes=len(ROW), sha256=sha256
+    )
 
 
 def placement(layout: Layout, name: str = "1.staged", path: str = SHARD) -> Placement:
     staged = layout.staging_of("run") / name
-    append(staged, b"{}\n", MODES)
+    append(staged, ROW, MODES)
     return Placement(staged, receipt(path=path))
 
 

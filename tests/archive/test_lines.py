@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from errno import EIO
 from pathlib import Path
+from unittest import mock
 
 import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hsmirror.archive.lines import LineDecoder, LineFiles
+from hsmirror.archive.lines import HeldFile, LineDecoder, LineFiles
 from hsmirror.errors import StorageError
 
 
@@ -66,7 +69,7 @@ def taken_in(files: LineFiles, path: Path, content: bytes) -> list[tuple[int, by
     """The lines of a new file, with their addresses."""
     path.write_bytes(content)
     found = []
-    for begin, chunk in files.take_in(path):
+    for begin, chunk in files.take_in(HeldFile(path)):
         address = begin
         for line in chunk.splitlines(keepends=True):
             found.append((address, line))
@@ -129,11 +132,37 @@ def test_lines_are_named_for_people(tmp_path: Path) -> None:
     assert list(files.names([])) == []
 
 
-def test_a_file_that_is_gone_is_an_error_of_the_disk(tmp_path: Path) -> None:
+def test_a_file_that_was_removed_meanwhile_is_read_on(tmp_path: Path) -> None:
     files = LineFiles()
     ((address, _),) = taken_in(files, tmp_path / "one.jsonl", b"line\n")
     (tmp_path / "one.jsonl").unlink()
-    with pytest.raises(StorageError, match=r"one\.jsonl"):
+    assert files.line(address) == b"line\n"
+    assert list(files.read([(address, address + 5)])) == [(address, b"line\n")]
+    assert list(files.names([address])) == ["one.jsonl, line 1"]
+
+
+def test_several_read_the_same_file_side_by_side(tmp_path: Path) -> None:
+    files = LineFiles()
+    lines = taken_in(files, tmp_path / "one.jsonl", b"".join(b"%d\n" % number for number in range(100_000)))
+    extent = (lines[0][0], lines[-1][0] + len(lines[-1][1]))
+    one, other = files.read([extent]), files.read([extent])
+    chunks = [(next(one), next(other), files.line(lines[-1][0])) for _ in range(5)]
+    assert all(first == second and last == b"99999\n" for first, second, last in chunks)
+
+
+def test_a_disk_that_fails_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    files = LineFiles()
+    ((address, _),) = taken_in(files, tmp_path / "one.jsonl", b"line\n")
+    with (
+        mock.patch.object(os, "preadv", side_effect=OSError(EIO, "Input/output error")),
+        pytest.raises(StorageError, match=r"one\.jsonl: the disk reports"),
+    ):
         files.line(address)
-    with pytest.raises(StorageError, match=r"one\.jsonl"):
-        list(files.read([(address, address + 5)]))
+
+
+def test_a_file_is_closed_when_nobody_wants_it_any_more(tmp_path: Path) -> None:
+    files = LineFiles()
+    taken_in(files, tmp_path / "one.jsonl", b"line\n")
+    before = len(list(Path("/dev/fd").iterdir()))
+    del files
+    assert len(list(Path("/dev/fd").iterdir())) == before - 1

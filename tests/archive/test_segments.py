@@ -31,6 +31,7 @@ from hsmirror.archive.receipts import (
     require_sane,
 )
 from hsmirror.archive.segments import MOST_SEGMENTS, Receipts, segments
+from hsmirror.errors import StorageError
 
 MODES = Modes()
 
@@ -214,6 +215,39 @@ def test_fault_47_a_merge_that_dies_while_removing_the_old_segments_loses_nothin
     assert {receipt.key: receipt for receipt in opened(tmp_path)} == before
 
 
+def test_who_has_opened_the_receipts_reads_on_while_a_run_merges_them(tmp_path: Path) -> None:
+    last = runs(tmp_path, MOST_SEGMENTS + 1)[-1]
+    before = {receipt.key: receipt for receipt in opened(tmp_path)}
+    reader = opened(tmp_path)
+    opened(tmp_path, last).merge()
+    assert {receipt.key: receipt for receipt in reader} == before
+
+
+def test_receipts_that_are_merged_while_they_are_opened_are_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = runs(tmp_path, MOST_SEGMENTS + 1)[-1]
+    before = {receipt.key: receipt for receipt in opened(tmp_path)}
+    opened_truly = os.open
+
+    def opened_late(path: Path, flags: int) -> int:
+        monkeypatch.undo()
+        opened(tmp_path, last).merge()
+        return opened_truly(path, flags)
+
+    monkeypatch.setattr(os, "open", opened_late)
+    assert {receipt.key: receipt for receipt in opened(tmp_path)} == before
+
+
+def test_a_segment_that_cannot_be_read_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    opened(tmp_path).append([shard("one")])
+    (segment,) = segments(Layout(tmp_path))
+    segment.rename(segment.with_suffix(".moved"))
+    segment.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(StorageError, match="receipts"):
+        opened(tmp_path)
+
+
 def test_what_a_newer_version_wrote_into_a_receipt_outlives_a_merge(tmp_path: Path) -> None:
     opened(tmp_path).append([shard("one")])
     (segment,) = segments(Layout(tmp_path))
@@ -394,12 +428,16 @@ def test_receipts_of_experiments_that_take_turns_take_the_place_of_each_line_alo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="open files are read from /proc")
-def test_no_segment_is_kept_open(tmp_path: Path) -> None:
+def test_a_segment_is_open_once_for_as_long_as_its_receipts_are_wanted(tmp_path: Path) -> None:
+    def times_open() -> int:
+        return [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()].count(str(segment))
+
     opened(tmp_path).append(of_experiments(2))
+    (segment,) = segments(Layout(tmp_path))
     receipts = opened(tmp_path)
     part_way = receipts.of("e1")
     next(part_way)
-    del part_way
-    receipts.get(place(0, 1))
-    (segment,) = segments(Layout(tmp_path))
-    assert str(segment) not in {os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()}
+    assert receipts.get(place(0, 1)) is not None
+    assert times_open() == 1
+    del part_way, receipts
+    assert times_open() == 0

@@ -75,6 +75,13 @@ def test_a_night_without_receipts_leaves_it_alone(layout: Layout) -> None:
     assert (layout.sums.stat().st_ino, layout.sums.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
+def test_receipts_that_speak_of_no_file_leave_it_alone(layout: Layout) -> None:
+    run(layout, shard("e/one"))
+    before = layout.sums.stat()
+    run(layout, ListReceipt(experiment="e", data_type="events"), run_id="20260102T000000Z-a")
+    assert layout.sums.stat().st_ino == before.st_ino
+
+
 def test_a_run_that_died_before_it_wrote_the_sums_is_made_up_for(layout: Layout) -> None:
     run(layout, shard("e/one"))
     older_segments(layout)
