@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 
 from hsmirror.errors import (
+    DamagedError,
     ForbiddenError,
     InvalidParameterError,
     KeyRefusedError,
@@ -362,16 +363,20 @@ class TypeMirror:
         if self._total is not None and has_roomless and self._total == in_rooms + held[None].rows:
             return
         key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
-        with self._listed():
-            await read_roomless(
-                self._context,
-                key,
-                rooms,
-                self._outcome,
-                on_rows=self._on_rows,
-                read_new_rooms=partial(self._read_new_rooms, rooms),
-                are_rooms_known=self._rooms.are_listed or has_roomless or not any(held),
-            )
+        try:
+            with self._listed():
+                await read_roomless(
+                    self._context,
+                    key,
+                    rooms,
+                    self._outcome,
+                    on_rows=self._on_rows,
+                    read_new_rooms=partial(self._read_new_rooms, rooms),
+                    are_rooms_known=self._rooms.are_listed or has_roomless or not any(held),
+                )
+        except DamagedError as error:
+            why = f"which rows belong to no room cannot be told: {error}"
+            self._outcome.fail(f"{why}; run `hsmirror verify --repair`, and sync again")
 
     async def _read_new_rooms(self, known: Sequence[str]) -> list[str]:
         """Rooms that have been opened since the rooms were listed."""

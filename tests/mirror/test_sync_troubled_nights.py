@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from oracle import EXPERIMENT, held_rows, ledger_rows, receipts, state_of_files
+from reliability.model_steps import damage
 from sync_runs import run_sync
 
 from hsmirror.lab.answers import AnswerOptions, EndpointOptions
@@ -32,6 +33,18 @@ def compared(archive: Path, lab: Any, data_type: str) -> dict[str, int]:
     }
 
 
+def failing(path: str) -> Middleware:
+    """The server cannot answer what has this in its path."""
+
+    @web.middleware
+    async def broken(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if path in request.path:
+            return web.json_response({"error": "broken"}, status=500)
+        return await handler(request)
+
+    return broken
+
+
 ALL_RIGHT = {"missing": 0, "too often": 0, "of no room": 0}
 
 
@@ -39,27 +52,32 @@ ALL_RIGHT = {"missing": 0, "too often": 0, "of no room": 0}
 async def test_rows_of_a_room_that_cannot_be_read_are_not_filed_under_no_room(start_lab, tmp_path, data_type):
     lab = await start_lab(**MANY)
     bad = lab.source.room_ids(EXPERIMENT)[20]
-    is_bad = True
-
-    @web.middleware
-    async def broken(
-        request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        if is_bad and f"/data/{data_type}/room/{bad}" in request.path:
-            return web.json_response({"error": "broken"}, status=500)
-        return await handler(request)
-
-    troubled = await start_lab(**MANY, faults=LabFaults(api=(broken,)))
+    troubled = await start_lab(**MANY, faults=LabFaults(api=(failing(f"/data/{data_type}/room/{bad}"),)))
     options: dict[str, Any] = {"data_types": (data_type,), "overrides": A_LOT}
     await run_sync(lab, tmp_path, **options)
     troubled.source.add_rows(EXPERIMENT, bad, data_type, 3)
     report = await run_sync(troubled, tmp_path, days_later=1, **options)
     assert report.exit_status == 3
     assert compared(tmp_path / "archive", troubled, data_type) == ALL_RIGHT | {"missing": 3}
-    is_bad = False
-    report = await run_sync(troubled, tmp_path, days_later=2, **options)
+    lab.source.add_rows(EXPERIMENT, bad, data_type, 3)
+    report = await run_sync(lab, tmp_path, days_later=2, **options)
     assert report.exit_status == 0
-    assert compared(tmp_path / "archive", troubled, data_type) == ALL_RIGHT
+    assert compared(tmp_path / "archive", lab, data_type) == ALL_RIGHT
+
+
+async def test_a_damaged_shard_of_no_room_is_told_with_what_to_do_and_the_run_goes_on(start_lab, tmp_path):
+    nameless = SMALL | {"rows_name_rooms": False}
+    unlisted = await start_lab(**nameless, endpoints=EndpointOptions(rooms=False, deployments=False))
+    lab = await start_lab(**nameless)
+    options: dict[str, Any] = {"data_types": ("chat", "events"), "overrides": A_LOT}
+    await run_sync(unlisted, tmp_path, **options)
+    (shard,) = receipts(tmp_path / "archive", kind="shard", data_type="chat")
+    damage(tmp_path / "archive" / shard["path"], "flipped")
+    report = await run_sync(lab, tmp_path, days_later=40, **options)
+    assert report.exit_status == 3
+    (problem,) = report.problems
+    assert (problem.data_type, "verify --repair" in problem.what) == ("chat", True)
+    assert compared(tmp_path / "archive", lab, "events") == ALL_RIGHT
 
 
 async def test_while_rooms_are_not_listed_a_new_rooms_rows_are_not_filed_under_no_room(start_lab, tmp_path):

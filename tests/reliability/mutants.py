@@ -323,8 +323,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "an answer may be of any size",
         "api/transport.py",
-        "            if size > LARGEST_BODY_BYTES:",
-        "            if False:",
+        "                if reading.received_bytes > LARGEST_BODY_BYTES:",
+        "                if False:",
         (TRANSPORT,),
     ),
     # --- where the key goes, and who is visited ---
