@@ -54,23 +54,23 @@ def start(client: Client, archive: Path) -> Cost:
 
 @contextmanager
 def _rooms(folder: Path, rooms: int) -> Iterator[Measures]:
-    with _mirrored(folder, LabShape(rooms=rooms, events_per_room=5, recordings_per_room=0)) as client:
-        yield {"unchanged night": lambda: _night(client)}
+    with mirrored(folder, LabShape(rooms=rooms, events_per_room=5, recordings_per_room=0)) as client:
+        yield {"unchanged night": lambda: night(client)}
 
 
 @contextmanager
 def _rows(folder: Path, rows: int) -> Iterator[Measures]:
     shape = LabShape(rooms=_ROOMS, events_per_room=max(1, rows // _ROOMS), recordings_per_room=0)
-    with _mirrored(folder, shape) as client:
-        yield {"unchanged night": lambda: _night(client)}
+    with mirrored(folder, shape) as client:
+        yield {"unchanged night": lambda: night(client)}
 
 
 @contextmanager
 def _years(folder: Path, years: int) -> Iterator[Measures]:
-    with _mirrored(folder, LabShape(rooms=_ROOMS, events_per_room=5, recordings_per_room=0)) as client:
+    with mirrored(folder, LabShape(rooms=_ROOMS, events_per_room=5, recordings_per_room=0)) as client:
         make_older(folder / "archive", years)
         yield {
-            "unchanged night": lambda: _night(client),
+            "unchanged night": lambda: night(client),
             "status": lambda: client.cost("status", "archive"),
         }
 
@@ -92,16 +92,17 @@ SUBJECTS = (
 )
 
 
-def _night(client: Client) -> Cost:
+def night(client: Client) -> Cost:
+    """Of a sync of all that the lab has."""
     return client.cost("sync", _EXPERIMENT, "--archive", "archive")
 
 
 @contextmanager
-def _mirrored(folder: Path, shape: LabShape) -> Iterator[Client]:
+def mirrored(folder: Path, shape: LabShape) -> Iterator[Client]:
     """An archive of all that a lab has, synced once, and the lab still running."""
     with _lab(folder, shape) as base_url:
         client = Client(folder, base_url)
-        _night(client)
+        night(client)
         yield client
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hsmirror import __version__
 
-PARTS = ("requests", "makespan", "recordings", "fairness")
+PARTS = ("requests", "makespan", "recordings", "fairness", "download_rate")
 
 
 def main(arguments: Sequence[str]) -> int:
