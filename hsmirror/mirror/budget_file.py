@@ -76,19 +76,20 @@ class BudgetFile:
         try:
             yield
         finally:
-            self._lock.release()
+            with suppress(OSError):
+                self._lock.release()
 
     def catch_up(self, budget: Budget) -> None:
         """Count what other runs have sent since the last call."""
         try:
             size = os.fstat(self._file).st_size
+            if size < self._read_up_to:
+                self._read_up_to = 0  # it was shortened: what is counted twice only makes us careful
+            if size == self._read_up_to:
+                return
+            content = os.pread(self._file, size - self._read_up_to, self._read_up_to)
         except OSError:
-            return
-        if size < self._read_up_to:
-            self._read_up_to = 0  # it was shortened: what is counted twice only makes us careful
-        if size == self._read_up_to:
-            return
-        content = os.pread(self._file, size - self._read_up_to, self._read_up_to)
+            return  # a folder on the network that is away for a while: our own count goes on
         self._read_up_to = size
         epoch, monotonic = self._clock.epoch(), self._clock.monotonic()
         for line in content.decode("ascii", "replace").splitlines():

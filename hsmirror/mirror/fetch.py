@@ -27,6 +27,7 @@ from hsmirror.errors import (
     UpstreamError,
 )
 from hsmirror.pace.agenda import Agenda, Ticket, Urgency
+from hsmirror.pace.answer_times import AnswerTimes
 from hsmirror.pace.budget import Budget, BudgetStatistics
 from hsmirror.pace.retry import CORRUPT, REQUESTS, THROTTLES, Backoff
 
@@ -161,7 +162,6 @@ class Gate:
 
         Raises:
             BudgetExhaustedError, KeyRefusedError: nothing is admitted any more.
-            OSError: nor is where runs side by side cannot be told of requests.
         """
         if self._closed_by is not None:
             raise self._closed_by
@@ -314,6 +314,7 @@ class Fetcher:
         self._throttles_in_a_row = 0
         self._last_throttled_at = float("-inf")
         self.skew_seconds = 0.0
+        self.answer_times = AnswerTimes()
 
     def __repr__(self) -> str:
         return f"<Fetcher requests={self._requests} {self._gate!r}>"
@@ -384,6 +385,7 @@ class Fetcher:
             self._gate.leave(request.endpoint)
         self._throttles_in_a_row = 0
         self._received_bytes += len(answer.body)
+        self.answer_times.note(len(answer.body), self._clock.monotonic() - sent_at)
         self.skew_seconds = answer.skew_seconds
         # A limit of another size is of another window: the minute's, say.
         limits = self._budget.limits

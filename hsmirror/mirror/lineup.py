@@ -211,9 +211,9 @@ class LineUp(Generic[Job]):
 
     def _prepare(self) -> None:
         """Have as many files ready as there are workers that wait, or will in a moment."""
-        for source, life in self._addresses.arrived().items():
-            self._queue.renewed(source, life)
         now, speed = self._clock.epoch(), self._pace.bytes_per_second()
+        for source, life in self._addresses.arrived().items():
+            self._queue.renewed(source, life, now=now)
         while len(self._ready) + self._preparing < self._idle + self._ending:
             job = self._queue.take(now, bytes_per_second=speed)
             if job is None:

@@ -39,7 +39,6 @@ from hsmirror.mirror.lists import FALLBACK_LIMIT, LARGEST_LIMIT, endpoint_of, pa
 from hsmirror.mirror.lists_by_room import ROOMS_ASKED_BEFOREHAND
 from hsmirror.mirror.night import FEW_PAGES, HeldList, Policy, RoomState, tonight, whole_requests
 from hsmirror.mirror.plan import Way, choose_way, wanted_types
-from hsmirror.mirror.probing import Probes
 from hsmirror.mirror.room_states import held_room_states, room_state
 from hsmirror.model import DataType, ListKey, Scope, Secret
 from hsmirror.pace.agenda import Urgency
@@ -107,29 +106,25 @@ async def plan(
                 chosen.setdefault(each, msgspec.structs.replace(everything, id=each))
         holdings = await anyio.to_thread.run_sync(_holdings, settings, key, connection.clock, is_full)
         listed = connection.fetcher.statistics().requests
-        probes = Probes(connection.reader, connection.clock)
-        plannings = [_Planning(connection, each, holdings, probes) for each in chosen.values()]
+        plannings = [_Planning(connection, each, holdings) for each in chosen.values()]
         planned = [await planning.plan() for planning in plannings]
         return PlanReport(
             experiments=tuple(planned),
             requests=listed + sum(each.requests for each in planned),
-            seconds=_foretold_seconds(
-                plannings, connection, probes, at_once=settings.limits.max_concurrent_requests
-            ),
+            seconds=_foretold_seconds(plannings, connection, at_once=settings.limits.max_concurrent_requests),
             probe_requests=connection.fetcher.statistics().requests,
             notes=tuple(f"{each.id}: {each.note}" for each in planned if each.note),
         )
 
 
-def _foretold_seconds(
-    plannings: Sequence[_Planning], connection: Connection, probes: Probes, *, at_once: int
-) -> float:
+def _foretold_seconds(plannings: Sequence[_Planning], connection: Connection, *, at_once: int) -> float:
     stages: list[list[Steps]] = [
         [(Requests("experiments", len(plannings)),)],
         [steps for planning in plannings for steps in planning.before],
         [steps for planning in plannings for steps in planning.lists],
     ]
-    return foretold_seconds(stages, connection.limits, at_once=at_once, latency_seconds=probes.latency_seconds)
+    latency_seconds = connection.fetcher.answer_times.latency_seconds
+    return foretold_seconds(stages, connection.limits, at_once=at_once, latency_seconds=latency_seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,13 +165,12 @@ class _NotAskedError(NotFoundError):
 class _Planning:
     """One experiment: its probes, and the requests that follow from what they told."""
 
-    def __init__(
-        self, connection: Connection, chosen: ExperimentSettings, holdings: _Holdings, probes: Probes
-    ) -> None:
+    def __init__(self, connection: Connection, chosen: ExperimentSettings, holdings: _Holdings) -> None:
         self._connection = connection
         self._chosen = chosen
         self._holdings = holdings
-        self._probes = probes
+        self._reader = connection.reader
+        self._answer_times = connection.fetcher.answer_times
         self._is_whole = not (chosen.rooms or chosen.participants or chosen.start_time or chosen.end_time)
         self._rooms: list[str] = []
         self._room_count = 0
@@ -251,7 +245,7 @@ class _Planning:
             return
         key = self._key(DATA_TYPES["rooms"], Scope.EXPERIMENT, self._chosen.id)
         try:
-            page = await self._probes.first_page(key, LARGEST_LIMIT)
+            page = await self._reader.first_page(key, LARGEST_LIMIT)
             total = page.pagination.total or 0
             is_all = total <= len(page.rows)
             if not is_all and held is not None and total - held.unaccounted == held.rows:
@@ -282,7 +276,7 @@ class _Planning:
                 return NotFoundError("no room is known to ask for it")
             key = self._key(data_type, Scope.ROOM, self._rooms[0])
         try:
-            return await self._probes.first_page(key, 1)
+            return await self._reader.first_page(key, 1)
         except KeyRefusedError:
             raise
         except UpstreamError as error:
@@ -300,7 +294,7 @@ class _Planning:
             return
         key = self._key(longest, Scope.EXPERIMENT, self._chosen.id)
         try:
-            page = await self._probes.first_page(key, LARGEST_LIMIT)
+            page = await self._reader.first_page(key, LARGEST_LIMIT)
         except UpstreamError:
             self._page_rows = FALLBACK_LIMIT
             return
@@ -310,8 +304,15 @@ class _Planning:
     async def _sampled(self, data_type: DataType) -> list[int]:
         """The rows of some rooms."""
         some = self._rooms[:: max(1, len(self._rooms) // SAMPLED_ROOMS)][:SAMPLED_ROOMS]
-        totals = [await self._probes.total(self._key(data_type, Scope.ROOM, room)) for room in some]
+        totals = [await self._total(self._key(data_type, Scope.ROOM, room)) for room in some]
         return [total for total in totals if total is not None]
+
+    async def _total(self, key: ListKey) -> int | None:
+        """How many rows a list has; None where that cannot be learnt."""
+        try:
+            return (await self._reader.first_page(key, 1)).pagination.total
+        except UpstreamError:
+            return None
 
     # --- what it costs -------------------------------------------------------------------------------
     async def _type(self, data_type: DataType, probed: Page | UpstreamError) -> PlannedType:
@@ -335,7 +336,7 @@ class _Planning:
         if way is None:
             return PlannedType(name, note="cannot be narrowed so far; left out")
         held = self._holdings.lists.list_of(self._chosen.id, name) if self._is_whole else None
-        row_seconds = self._probes.line_seconds(len(bytes(probed.rows[0]))) if probed.rows else 0.0
+        row_seconds = self._answer_times.line_seconds(len(bytes(probed.rows[0]))) if probed.rows else 0.0
         if held is not None:
             steps = self._tonight(data_type, held, total, row_seconds)
         else:

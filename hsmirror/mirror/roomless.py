@@ -37,7 +37,7 @@ async def read_roomless(
         UpstreamError: the list cannot be read.
     """
     seen: list[tuple[str | None, Row]] = []
-    found = await read_proven(context, key, on_rows=seen.extend)
+    found = await read_proven(context, key, on_rows=None if on_rows is None else seen.extend)
     whole = [part for parts in found.parts.values() for part in parts]
     left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
     if left and (new := await read_new_rooms()):

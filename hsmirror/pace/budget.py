@@ -104,11 +104,12 @@ class _Window:
         return self.in_flight + len(self.answered)
 
     def wait_seconds(self, now: float) -> float:
-        if self.used(now) < self.limit:
+        too_many = self.used(now) - self.limit
+        if too_many < 0:
             return 0.0
-        if not self.answered:
-            return float("inf")  # all of them under way: an answer will tell
-        return self.answered[0] + self.seconds - now
+        if too_many >= len(self.answered):
+            return float("inf")  # they are under way: an answer will tell
+        return self.answered[too_many] + self.seconds - now
 
     def left(self, now: float) -> int:
         used = self.used(now)
@@ -116,7 +117,7 @@ class _Window:
 
     def seconds_until_free(self, requests: int, now: float) -> float:
         """How long until as many may go in a row; a whole window where that is not known."""
-        to_expire = requests - self.left(now)
+        to_expire = requests + self.used(now) - self.limit
         if to_expire <= 0:
             return 0.0
         if to_expire > len(self.answered):

@@ -15,12 +15,12 @@ Job = TypeVar("Job")
 
 @dataclass(slots=True, eq=False)
 class _Entry(Generic[Job]):
-    job: Job
+    job: Job | None
+    """None once it has been taken: an entry may outlive that, and a job is large."""
     source: str
     number: int
     size_bytes: int
     has_expired: bool = False
-    is_taken: bool = False
 
 
 class _Mix(Generic[Job]):
@@ -85,8 +85,9 @@ class DownloadQueue(Generic[Job]):
             self._by_source[source] = entry
             self._add_living(entry, life)
 
-    def renewed(self, source: str, life: AddressLife) -> None:
+    def renewed(self, source: str, life: AddressLife, *, now: float) -> None:
         """There is a new address, which matters to a job whose own has expired."""
+        self._let_expire(now)
         entry = self._by_source.get(source)
         if entry is not None and entry.has_expired:
             del self._expired[bisect_left(self._expired, (entry.number,))]
@@ -105,8 +106,8 @@ class DownloadQueue(Generic[Job]):
             return None
         if self._by_source.get(entry.source) is entry:
             del self._by_source[entry.source]
-        entry.is_taken = True
-        return entry.job
+        job, entry.job = entry.job, None
+        return job
 
     def _add_living(self, entry: _Entry[Job], life: AddressLife) -> None:
         entry.has_expired = False
@@ -124,10 +125,10 @@ class DownloadQueue(Generic[Job]):
         """Afterwards the top of the heap lives."""
         while self._by_expiry:
             usable_until, number, entry = self._by_expiry[0]
-            if not entry.is_taken and now < usable_until:
+            if entry.job is not None and now < usable_until:
                 return
             heapq.heappop(self._by_expiry)
-            if not entry.is_taken:
+            if entry.job is not None:
                 self._living.remove(entry)
                 entry.has_expired = True
                 insort(self._expired, (number, entry))

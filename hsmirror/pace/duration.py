@@ -37,15 +37,16 @@ def foretold_seconds(
     numbers = count()
     now = line_is_free_at = 0.0
     for stage in stages:
-        lists = [_List(iter(steps)) for steps in stage]
+        waiting = _Waiting(_List(iter(steps)) for steps in stage)
         under_way: list[tuple[float, int, _List]] = []
-        while under_way or any(each.unsent for each in lists):
-            waits = {each: budget.wait_seconds(each.endpoint, now) for each in lists if each.unsent}
-            free = [each for each, wait in waits.items() if wait <= 0]
+        while under_way or waiting.endpoints:
+            waits = {endpoint: budget.wait_seconds(endpoint, now) for endpoint in waiting.endpoints}
+            free = [endpoint for endpoint, wait in waits.items() if wait <= 0]
             if free and len(under_way) < at_once:
-                chosen = max(free, key=lambda each: each.unsent)
+                chosen = waiting.take(free)
                 budget.sent(chosen.endpoint)
                 chosen.sent()
+                waiting.add(chosen)
                 line_is_free_at = max(line_is_free_at, now + latency_seconds) + chosen.line_seconds
                 heapq.heappush(under_way, (line_is_free_at, next(numbers), chosen))
                 continue
@@ -53,7 +54,8 @@ def foretold_seconds(
             if under_way and (free or under_way[0][0] <= allowed_at):
                 now, _, answered = heapq.heappop(under_way)
                 budget.answered(answered.endpoint, now)
-                answered.answered()
+                if answered.answered():
+                    waiting.add(answered)
             else:
                 now = max(allowed_at, nextafter(now, inf))
     return now
@@ -73,10 +75,13 @@ class _List:
     def sent(self) -> None:
         self.unsent -= 1
 
-    def answered(self) -> None:
+    def answered(self) -> bool:
+        """Does the next step begin?"""
         self._unanswered -= 1
-        if not self._unanswered:
-            self._go_on()
+        if self._unanswered:
+            return False
+        self._go_on()
+        return True
 
     def _go_on(self) -> None:
         for step in self._steps:
@@ -84,3 +89,27 @@ class _List:
                 self.endpoint, self.line_seconds = step.endpoint, step.line_seconds
                 self.unsent = self._unanswered = step.count
                 return
+
+
+class _Waiting:
+    """Lists that have requests to send, by endpoint: thousands of them take as few looks as endpoints."""
+
+    def __init__(self, lists: Iterable[_List]) -> None:
+        self._numbers = count()
+        self.endpoints: dict[str, list[tuple[int, int, _List]]] = {}
+        """Heaps, the one with the most to send on top."""
+        for each in lists:
+            self.add(each)
+
+    def add(self, each: _List) -> None:
+        if each.unsent:
+            heap = self.endpoints.setdefault(each.endpoint, [])
+            heapq.heappush(heap, (-each.unsent, next(self._numbers), each))
+
+    def take(self, endpoints: Iterable[str]) -> _List:
+        """The one of these endpoints that has the most to send."""
+        *_, endpoint = min((*self.endpoints[endpoint][0][:2], endpoint) for endpoint in endpoints)
+        *_, taken = heapq.heappop(self.endpoints[endpoint])
+        if not self.endpoints[endpoint]:
+            del self.endpoints[endpoint]
+        return taken

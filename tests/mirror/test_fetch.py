@@ -385,3 +385,17 @@ def test_where_other_runs_cannot_be_told_of_requests_all_that_waits_fails_rather
     outcomes, in_flight = run_in_virtual_time(main)
     assert [type(outcome) for outcome in outcomes] == [OSError] * 4
     assert in_flight == 0
+
+
+def test_what_an_answer_takes_is_counted_from_its_sending() -> None:
+    async def main(clock: VirtualClock) -> tuple[float, float]:
+        gate, budget = gate_and_budget(clock, limits=Limits(requests_per_hour=1))
+        wire = ScriptedWire(clock, [FakeAnswer(b"[]"), FakeAnswer(bytes(1_000_000))])
+        fetcher = Fetcher(wire, gate, budget, clock, lambda: 0.5)
+        for _ in range(2):
+            await fetcher.get(request())
+        return fetcher.answer_times.line_seconds(1e6), clock.monotonic()
+
+    line_seconds, took = run_in_virtual_time(main)
+    assert took >= 3600
+    assert line_seconds == 0

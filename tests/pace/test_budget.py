@@ -163,6 +163,20 @@ def test_others_who_use_the_key_get_twice_what_they_must_have_used() -> None:
     assert left_at_all(budget, NOW) == 1000 - 2 * 50
 
 
+def test_where_more_was_used_than_is_now_ours_waits_are_told_to_their_end() -> None:
+    budget = Budget(Limits(requests_per_hour=1000, requests_per_minute_per_endpoint=10_000))
+    for number in range(900):
+        spend(budget, "a", 1, at=NOW + number)
+    refused_for_the_hour(budget, NOW + 900)
+    at = NOW + 901 + 1800
+    allowed = left_at_all(budget, at)
+    assert allowed < 900
+    wait = budget.wait_seconds("a", at)
+    assert budget.seconds_until_free(1, None, at) == wait
+    assert budget.wait_seconds("a", at + wait - 2) > 0
+    assert budget.wait_seconds("a", at + wait) == 0
+
+
 def test_requests_that_are_refused_together_give_way_once() -> None:
     budget = Budget(Limits(requests_per_hour=1000))
     spend(budget, "a", 934)

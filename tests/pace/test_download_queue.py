@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 
 from hypothesis import given
@@ -15,7 +16,7 @@ PLENTY, NEXT_TO_NOTHING = 1e12, 1e-3
 """Bytes a second."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class File:
     """What a test lines up."""
 
@@ -70,19 +71,36 @@ def test_what_is_minted_goes_last() -> None:
 def test_what_is_renewed_lives_again() -> None:
     queue = queue_of(File("a", 10, 60), File("b", 10, 60), File("c", 10, 60))
     assert queue.take(NOW + 100, bytes_per_second=PLENTY) == File("a", 10, 60)
-    queue.renewed("c", AddressLife(NOW + 100, NOW + 160))
+    queue.renewed("c", AddressLife(NOW + 100, NOW + 160), now=NOW + 100)
     assert taken(queue, at=NOW + 101) == "c b"
 
 
 def test_a_renewed_address_expires_in_its_turn() -> None:
     queue = queue_of(File("a", 10, 60), File("b", 10, 60))
     assert len(queue) == 2
-    queue.renewed("b", AddressLife(NOW, NOW + 9000))  # which had not expired: it says nothing new
+    queue.renewed("b", AddressLife(NOW, NOW + 9000), now=NOW)  # which had not expired: it says nothing new
     assert queue.take(NOW + 100, bytes_per_second=PLENTY) == File("a", 10, 60)
-    queue.renewed("b", AddressLife(NOW + 100, NOW + 160))
+    queue.renewed("b", AddressLife(NOW + 100, NOW + 160), now=NOW + 100)
     assert taken(queue, at=NOW + 500) == "b"
-    queue.renewed("b", AddressLife(NOW + 500, NOW + 560))
+    queue.renewed("b", AddressLife(NOW + 500, NOW + 560), now=NOW + 500)
     assert queue.take(NOW + 501, bytes_per_second=PLENTY) is None
+
+
+def test_a_new_address_counts_even_before_anything_was_taken_since_the_old_one_expired() -> None:
+    queue = queue_of(File("old", 10, 10), File("x", 10, 3600))
+    queue.renewed("old", AddressLife(NOW + 20, NOW + 60), now=NOW + 20)
+    assert queue.take(NOW + 20, bytes_per_second=NEXT_TO_NOTHING) == File("old", 10, 10)
+
+
+def test_what_was_taken_is_no_longer_held() -> None:
+    queue = queue_of(*(File(str(number), number, 3600) for number in range(100)))
+    taken_weakly = []
+    for _ in range(90):
+        file = queue.take(NOW, bytes_per_second=PLENTY)
+        assert file is not None
+        taken_weakly.append(weakref.ref(file))
+        del file
+    assert [each() for each in taken_weakly] == [None] * 90
 
 
 def test_a_file_of_unknown_size_is_among_the_small_ones() -> None:

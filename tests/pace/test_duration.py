@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hsmirror.pace.budget import Limits
+from hsmirror.pace.budget import Budget, Limits
 from hsmirror.pace.duration import Requests, Steps, foretold_seconds
 
 
@@ -39,3 +39,18 @@ def test_the_limit_a_minute_is_an_endpoints() -> None:
 def test_the_limit_an_hour_is_for_all_together() -> None:
     stage: list[Steps] = [(Requests(f"endpoint {number}", 91),) for number in range(11)]
     assert foretold(stage, at_once=1001) == pytest.approx(3600.4)
+
+
+def test_thousands_of_lists_take_as_few_looks_as_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    wait_seconds = Budget.wait_seconds
+
+    def counted(budget: Budget, endpoint: str, now: float) -> float:
+        nonlocal looks
+        looks += 1
+        return wait_seconds(budget, endpoint, now)
+
+    monkeypatch.setattr(Budget, "wait_seconds", counted)
+    lists: list[Steps] = [(Requests(f"endpoint {number % 3}", 1),) for number in range(2_000)]
+    foretold(lists)
+    assert looks < 3 * 4 * len(lists)
