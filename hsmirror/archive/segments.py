@@ -126,6 +126,11 @@ class Receipts:
         """Have the experiment's receipts at hand. Takes microseconds a receipt, once: for a thread."""
         self._by_key(experiment_folder(experiment))
 
+    def release(self, experiment: str) -> None:
+        """The experiment is done with: whoever asks for its receipts all the same has them loaded again."""
+        with self._lock:
+            self._addresses.pop(experiment_folder(experiment), None)
+
     def of(self, experiment: str) -> Iterator[Receipt]:
         """The experiment's receipts that count."""
         return self.below(experiment_folder(experiment))
@@ -142,7 +147,7 @@ class Receipts:
                 yield line, receipt
 
     def _by_key(self, folder: str) -> dict[str, int]:
-        """Where the lines are that count; kept for the rest of the run."""
+        """Where the lines are that count; kept until it is released."""
         by_key = self._addresses.get(folder)
         if by_key is None:
             with self._lock:

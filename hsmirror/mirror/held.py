@@ -71,6 +71,8 @@ class HeldLists:
     def release(self, experiment: str) -> None:
         """The experiment is done with."""
         self._experiments.pop(experiment, None)
+        if self._receipts is not None:
+            self._receipts.release(experiment)
 
     def _experiment(self, experiment: str) -> _HeldExperiment:
         held = self._experiments.get(experiment)

@@ -420,6 +420,21 @@ def test_receipts_take_no_memory_until_their_experiment_is_looked_at(tmp_path: P
     assert 100 < bytes_kept(lambda: receipts.load("e3")) / 400 < 300
 
 
+def test_an_experiment_that_is_done_with_takes_no_memory_and_is_still_known(tmp_path: Path) -> None:
+    opened(tmp_path).append(of_experiments(10))
+    receipts = opened(tmp_path, "20260102T000000Z-a")
+
+    def look_at_each() -> None:
+        for number in range(10):
+            receipts.load(f"e{number}")
+            receipts.release(f"e{number}")
+
+    assert bytes_kept(look_at_each) / 4000 < 20
+    receipts.append([msgspec.structs.replace(of_experiments(10)[0], rows=77)])
+    receipts.release("e0")
+    assert receipts.get(of_experiments(10)[0].key) == msgspec.structs.replace(of_experiments(10)[0], rows=77)
+
+
 def test_receipts_of_experiments_that_take_turns_take_the_place_of_each_line_alone(tmp_path: Path) -> None:
     opened(tmp_path).append(of_experiments(10, takes_turns=True))
     receipts = opened(tmp_path)
