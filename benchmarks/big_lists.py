@@ -13,7 +13,7 @@ from aiohttp import web
 ROW_BYTES = 400
 _BLOCK_ROWS = 1000
 _BLOCK_MARK = b"#BLOCK#"
-_TYPES = ("events", "chat", "sync", "videochat", "components", "ratings/continuous", "ratings/sparse")
+TYPES = ("events", "chat", "sync", "videochat", "components", "ratings/continuous", "ratings/sparse")
 
 
 @cache
@@ -44,7 +44,7 @@ async def serving_big_lists(*, page_cap: int) -> AsyncIterator[str]:
 
     async def data(request: web.Request) -> web.Response:
         named = re.fullmatch(r"e(\d+)x(\d+)", request.match_info["id"])
-        if request.match_info["type"] not in _TYPES or named is None:
+        if request.match_info["type"] not in TYPES or named is None:
             raise web.HTTPNotFound
         total, rooms = map(int, named.groups())
         limit = min(int(request.query["limit"]), page_cap)
