@@ -11,7 +11,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -262,14 +262,16 @@ def clear_staged(folder: Path) -> None:
             staged.unlink()
 
 
-def sync_tree(root: Path, levels: int) -> None:
+def sync_tree(root: Path, levels: int, is_own: Callable[[str], bool]) -> None:
     """Have the names in a folder on the disk, its own too, and those in the folders down to `levels` below.
 
-    A run that died may have made some of them, and a run that finds a folder relies on it.
+    A run that died may have made some of them, and a run that finds a folder relies on it. Of the folders in
+    the root only those whose name `is_own` are looked into: others are not ours, and may not be readable.
     """
     _sync_name_of(root)
-    folders = [root]
-    for _ in range(levels):
+    sync_folder(root)
+    folders = [folder for folder in _folders_in(root) if is_own(folder.name)]
+    for _ in range(levels - 1):
         for folder in folders:
             sync_folder(folder)
         folders = [each for folder in folders for each in _folders_in(folder)]

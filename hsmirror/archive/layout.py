@@ -21,6 +21,8 @@ SUFFIXES = {"none": ".ndjson", "gzip": ".ndjson.gz", "zstd": ".ndjson.zst"}
 """What a shard's name ends in, by compression."""
 
 STATE = ".hsmirror"
+_RECEIPTS = "receipts"
+_EXPERIMENT = "experiment_id="
 
 LEVELS_OF_FOLDERS = 2
 """Down to here, below the root, folders hold folders that runs share; those of rooms hold files alone."""
@@ -78,7 +80,12 @@ def room_folder(room: str | None) -> str:
 
 
 def experiment_folder(experiment: str) -> str:
-    return f"experiment_id={encode_id(experiment)}"
+    return f"{_EXPERIMENT}{encode_id(experiment)}"
+
+
+def is_own_folder(name: str) -> bool:
+    """Is this how a folder in the root is named that the archive makes? Others may lie there: `lost+found`."""
+    return name in {_RECEIPTS, STATE} or name.startswith(_EXPERIMENT)
 
 
 def document_path(experiment: str, name: str) -> str:
@@ -131,7 +138,7 @@ class Layout:
         self._root_text = str(root)
         self.marker = root / "archive.json"
         self.sums = root / "SHA256SUMS"
-        self.receipts = root / "receipts"
+        self.receipts = root / _RECEIPTS
         self.state = root / STATE
         self.lock = self.state / "lock"
         self.staging = self.state / "staging"

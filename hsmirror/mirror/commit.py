@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 
 from hsmirror.archive import durable
-from hsmirror.archive.layout import LEVELS_OF_FOLDERS, Layout
+from hsmirror.archive.layout import LEVELS_OF_FOLDERS, Layout, is_own_folder
 from hsmirror.archive.receipts import FileLike, FileReceipt, IntentReceipt, Receipt, ShardReceipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.errors import StorageError
@@ -196,7 +196,7 @@ def recover(layout: Layout, receipts: Receipts, modes: durable.Modes, run_id: st
     """
     leftovers = _leftovers(layout)
     if leftovers or receipts.is_empty:
-        durable.sync_tree(layout.root, LEVELS_OF_FOLDERS)
+        durable.sync_tree(layout.root, LEVELS_OF_FOLDERS, is_own_folder)
     finished: list[str] = []
     notes: list[str] = []
     for intent in [each for each in receipts.of_no_experiment if isinstance(each, IntentReceipt)]:

@@ -7,7 +7,7 @@ import os
 import resource
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,6 +52,10 @@ def permissive_umask() -> Iterator[None]:
     before = os.umask(0)
     yield
     os.umask(before)
+
+
+def not_foreign(name: str) -> bool:
+    return name != "foreign"
 
 
 def staged(root: Path, content: bytes) -> Path:
@@ -377,8 +381,36 @@ def test_fault_43_folders_that_a_dead_run_has_made_are_synced_by_the_next(
     (tmp_path / "elsewhere" / "inside").mkdir(parents=True)
     (root / "link").symlink_to(tmp_path / "elsewhere")
     done = synced_folders(monkeypatch, tmp_path)
-    sync_tree(root, levels=2)
+    sync_tree(root, levels=2, is_own=not_foreign)
     assert sorted(done) == [".", "archive", "archive/a", "archive/a/b"]
+
+
+def test_a_foreign_folder_in_the_archive_need_not_be_readable(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `lost+found` is not, where the archive is a disk of its own."""
+    (root / "foreign" / "inside").mkdir(parents=True)
+    (root / "ours" / "foreign").mkdir(parents=True)
+    done = opened_folders(monkeypatch, root)
+    sync_tree(root, levels=2, is_own=not_foreign)
+    assert done == {".", "ours", "ours/foreign"}
+
+
+def opened_folders(monkeypatch: pytest.MonkeyPatch, below: Path) -> set[str]:
+    """Folders that are opened or looked into from now on, as they lie below another."""
+    done: set[str] = set()
+
+    def watched(call: Callable[..., object]) -> Callable[..., object]:
+        def watch(path: Path, *arguments: object, **options: object) -> object:
+            if path.is_relative_to(below):
+                done.add(path.relative_to(below).as_posix())
+            return call(path, *arguments, **options)
+
+        return watch
+
+    monkeypatch.setattr(os, "open", watched(os.open))
+    monkeypatch.setattr(os, "scandir", watched(os.scandir))
+    return done
 
 
 def test_a_folder_above_the_archive_need_not_be_readable(
@@ -396,10 +428,10 @@ def test_a_folder_above_the_archive_need_not_be_readable(
     monkeypatch.setattr(os, "open", refuse)
     root = tmp_path / "archive"
     make_folder(root, root, MODES)
-    sync_tree(root, levels=2)
+    sync_tree(root, levels=2, is_own=not_foreign)
     refused[0] = errno.EIO
     with pytest.raises(StorageError, match="input/output error"):
-        sync_tree(root, levels=2)
+        sync_tree(root, levels=2, is_own=not_foreign)
 
 
 def test_fault_47_staged_copies_of_small_files_are_removed_and_nothing_else(root: Path) -> None:

@@ -20,6 +20,7 @@ from hsmirror.archive.layout import (
     encode_id,
     experiment_folder,
     file_path,
+    is_own_folder,
     room_folder,
     shard_path,
     sidecar_path,
@@ -236,3 +237,14 @@ def test_all_that_is_not_the_archive_itself_lies_in_its_state_folder(tmp_path: P
     ):
         assert tmp_path / ".hsmirror" in path.parents
     assert layout.segment("run") == tmp_path / "receipts/run.jsonl"
+
+
+@pytest.mark.parametrize("name", ["lost+found", "notes", "@eaDir", ".Trash-1000", "experiment", "receipts.old"])
+def test_a_folder_that_the_archive_does_not_make_is_not_its_own(name: str) -> None:
+    assert not is_own_folder(name)
+
+
+def test_the_folders_that_the_archive_makes_in_its_root_are_its_own(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    for name in (layout.receipts.name, layout.state.name, experiment_folder("x"), experiment_folder("")):
+        assert is_own_folder(name)

@@ -303,3 +303,31 @@ def test_fault_41_a_receipt_that_could_not_be_synced_is_not_there_for_the_next_r
         run(tmp_path, SECOND, day=2, compression="none")
     after = {path.name: path.read_bytes() for path in (tmp_path / "receipts").iterdir()}
     assert {name: content for name, content in after.items() if content} == before
+
+
+def test_fault_47_a_folder_that_is_not_ours_and_cannot_be_read_does_not_stop_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `lost+found` cannot, where the archive is a disk of its own."""
+    run(tmp_path, FIRST, day=1, compression="none")
+    assert any((tmp_path / ".hsmirror" / "staging").iterdir())
+    (tmp_path / "lost+found").mkdir()
+    opened, scanned = os.open, os.scandir
+
+    def refused(path: Path | str | int) -> None:
+        if str(path).endswith("lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    def refuse_open(path: Path, *arguments: Any, **options: Any) -> int:
+        refused(path)
+        return opened(path, *arguments, **options)
+
+    def refuse_scan(path: Path) -> Any:
+        refused(path)
+        return scanned(path)
+
+    monkeypatch.setattr(os, "open", refuse_open)
+    monkeypatch.setattr(os, "scandir", refuse_scan)
+    open_archive(Layout(tmp_path), UPSTREAM, MODES, ManualClock(1_900_000_000.0))
+    monkeypatch.undo()
+    assert not any((tmp_path / ".hsmirror" / "staging").iterdir())
