@@ -61,6 +61,8 @@ class Receipts:
         self._modes = modes
         self._segment = layout.segment(run_id)
         self._lock = RLock()
+        self.have_changed = False
+        """Has this run appended one, or written them anew?"""
         self._take_in_segments()
 
     def __repr__(self) -> str:
@@ -179,6 +181,7 @@ class Receipts:
         """Write receipts to this run's segment and sync it; the files they speak of are in place already."""
         if not receipts:
             return
+        self.have_changed = True
         lines = [encode(receipt) for receipt in receipts]
         is_new = not self._segment.exists()
         held_bytes = 0 if is_new else self._segment.stat().st_size
@@ -219,6 +222,7 @@ class Receipts:
         old = segments(self._layout)
         if not old:
             return
+        self.have_changed = True
         # Named after the newest, so that the segments of later runs still come after it.
         merged = old[-1].with_name(f"{old[-1].stem}-merged.jsonl")
         durable.write_whole(self._layout.root, merged, in_pieces(self._changed(change)), self._modes)

@@ -12,9 +12,15 @@ from hsmirror.archive.receipts import FileLike
 from hsmirror.archive.segments import Receipts, segments
 
 
-def write_sums(layout: Layout, receipts: Receipts, modes: durable.Modes) -> None:
-    """Write a line for every file that has a receipt; the file is left alone where nothing changed."""
-    if _is_newer(layout) or _holds(layout.sums, in_pieces(_lines(receipts))):
+def write_sums(layout: Layout, receipts: Receipts, modes: durable.Modes, *, now: float) -> None:
+    """Write a line for every file that has a receipt; the file is left alone where it holds just that.
+
+    That is looked up wherever this run changed something, and else only where the file may be older than a
+    receipt: it takes microseconds a receipt. `now` is the time in seconds since the epoch.
+    """
+    if not receipts.have_changed and _is_newer(layout, now):
+        return
+    if _holds(layout.sums, in_pieces(_lines(receipts))):
         return
     durable.write_whole(layout.root, layout.sums, in_pieces(_lines(receipts)), modes)
 
@@ -31,13 +37,15 @@ def _lines(receipts: Receipts) -> Iterator[bytes]:
             yield f"{sha256}  {path}\n".encode()
 
 
-def _is_newer(layout: Layout) -> bool:
-    """Was it written after every receipt? Then there is no need to read them."""
+def _is_newer(layout: Layout, now: float) -> bool:
+    """Was it written after every receipt? A time that is yet to come tells nothing: a clock was ahead."""
     with durable.disk_errors(f"look at {layout.sums}"):
         if not layout.sums.is_file():
             return False
         written_at = layout.sums.stat().st_mtime_ns
-        return all(segment.stat().st_mtime_ns < written_at for segment in segments(layout))
+        return written_at <= now * 1e9 and all(
+            segment.stat().st_mtime_ns < written_at for segment in segments(layout)
+        )
 
 
 def _holds(path: Path, pieces: Iterable[bytes]) -> bool:

@@ -185,7 +185,7 @@ class _Removal:
     def _close_archive(self, begun: ForgottenReceipt, is_unfinished: bool) -> None:
         """Older receipts go, too: they tell sizes and hashes of what is no more."""
         self._eraser.clear_receipts()
-        write_sums(self._layout, self._receipts, self._modes)
+        write_sums(self._layout, self._receipts, self._modes, now=self._clock.epoch())
         durable.clear_folder(self._layout.root, self._layout.staging_of(self._run_id))
         if not is_unfinished and not self._traces.unreadable:
             finished = msgspec.structs.replace(begun, finished_at=iso_utc(self._clock.epoch()))

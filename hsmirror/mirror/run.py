@@ -388,7 +388,7 @@ class _Run:
 
     def _close_archive(self, report: RunReport) -> None:
         self._receipts.merge()
-        write_sums(self.layout, self._receipts, self.modes)
+        write_sums(self.layout, self._receipts, self.modes, now=self._clock.epoch())
         if self._stages is None or not self._stages.context.committer.has_failed:
             durable.clear_folder(self.layout.root, self.layout.staging_of(self._id))
         keep_seconds = self._settings.archive.keep_superseded_seconds

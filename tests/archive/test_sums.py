@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -26,10 +27,11 @@ def shard(path: str, sha256: str | None = "a") -> ShardReceipt:
 
 
 def run(layout: Layout, *receipts: Receipt, run_id: str = "20260101T000000Z-a") -> str:
-    """A run that ends with the sums."""
+    """A run that ends with the sums, a minute after the last change to them."""
     held = Receipts(layout, MODES, run_id)
     held.append(receipts)
-    write_sums(layout, held, MODES)
+    written_at = layout.sums.stat().st_mtime if layout.sums.exists() else 0
+    write_sums(layout, held, MODES, now=written_at + 60)
     return layout.sums.read_text()
 
 
@@ -93,3 +95,43 @@ def test_one_that_is_missing_comes_back(layout: Layout) -> None:
     run(layout, shard("e/one"))
     layout.sums.unlink()
     assert run(layout, run_id="20260102T000000Z-a") == "a  e/one\n"
+
+
+def test_one_that_was_edited_is_put_right_by_the_next_run_that_changes_something(layout: Layout) -> None:
+    """An editor makes it newer than all receipts; in the future even, where the clock was ahead."""
+    run(layout, shard("e/one"))
+    for number, ahead_seconds in enumerate((0, 3_600)):
+        layout.sums.write_text("edited\n")
+        edited_at = layout.sums.stat().st_mtime + ahead_seconds
+        os.utime(layout.sums, (edited_at, edited_at))
+        listed = ListReceipt(experiment="e", data_type="events", total=number)
+        assert run(layout, listed, run_id=f"2026010{number + 2}T000000Z-a") == "a  e/one\n"
+
+
+def test_one_that_was_edited_is_put_right_by_a_run_that_merges(layout: Layout) -> None:
+    run(layout, shard("e/one"))
+    older_segments(layout)
+    layout.sums.write_text("edited\n")
+    receipts = Receipts(layout, MODES, "20260102T000000Z-a")
+    receipts.rewrite(lambda receipt: receipt)
+    older_segments(layout)
+    write_sums(layout, receipts, MODES, now=layout.sums.stat().st_mtime + 60)
+    assert layout.sums.read_text() == "a  e/one\n"
+
+
+def test_a_time_that_is_yet_to_come_says_nothing(layout: Layout) -> None:
+    """The clock was ahead once; a run died since before it wrote the sums."""
+    run(layout, shard("e/one"))
+    Receipts(layout, MODES, "20260102T000000Z-a").append([shard("e/two", "b")])
+    ahead = layout.sums.stat().st_mtime + 3_600
+    os.utime(layout.sums, (ahead, ahead))
+    write_sums(layout, Receipts(layout, MODES, "20260103T000000Z-a"), MODES, now=ahead - 1_800)
+    assert layout.sums.read_text() == "a  e/one\nb  e/two\n"
+
+
+def test_a_night_without_receipts_does_not_read_them(layout: Layout) -> None:
+    run(layout, shard("e/one"))
+    older_segments(layout)
+    receipts = Receipts(layout, MODES, "20260102T000000Z-a")
+    with mock.patch.object(Receipts, "below", side_effect=AssertionError("read")):
+        write_sums(layout, receipts, MODES, now=layout.sums.stat().st_mtime + 60)
