@@ -198,15 +198,20 @@ class LineFiles:
 
 
 def _chunks(file: BinaryIO, size_bytes: int | None) -> Iterator[bytes]:
-    """Whole lines, in chunks; all that is there, or lines of `size_bytes` together."""
+    """Whole lines, in chunks; all that is there, or lines of `size_bytes` together.
+
+    What has no line break is the last: of a line that is being written, what comes later is no line of its own.
+    """
     left = size_bytes
     while left is None or left > 0:
         chunk = file.read(_CHUNK_BYTES if left is None else min(_CHUNK_BYTES, left))
         if not chunk:
             return
         if not chunk.endswith(b"\n"):
-            chunk += file.readline()
+            chunk += file.readline(-1 if left is None else left - len(chunk))
         yield chunk
+        if not chunk.endswith(b"\n"):
+            return
         left = None if left is None else left - len(chunk)
 
 

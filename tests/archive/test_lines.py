@@ -89,6 +89,28 @@ def test_a_line_is_found_again_by_its_address(tmp_path: Path) -> None:
         assert files.line(address) == line
 
 
+def test_what_is_written_while_a_file_is_taken_in_never_passes_for_a_line_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "segment"
+    path.write_bytes(b"first\nsec")
+    files = LineFiles()
+    taking_in = files.take_in(HeldFile(path))
+    _, chunk = next(taking_in)
+    with path.open("ab") as file:
+        file.write(b"ond\nthird\n")
+    assert (chunk, list(taking_in)) == (b"first\nsec", [])
+    ((address, line),) = taken_in(files, tmp_path / "next", b"next\n")
+    assert files.line(address) == line
+
+
+def test_an_extent_whose_last_line_was_half_written_gives_no_more_than_it_had(tmp_path: Path) -> None:
+    path = tmp_path / "segment"
+    files = LineFiles()
+    ((begin, _), (half, _)) = taken_in(files, path, b"first\nsec")
+    with path.open("ab") as file:
+        file.write(b"ond\nthird\n")
+    assert list(files.read([(begin, half + 3)])) == [(begin, b"first\nsec")]
+
+
 def test_extents_give_their_own_lines_and_no_others(tmp_path: Path) -> None:
     files = LineFiles()
     lines = [

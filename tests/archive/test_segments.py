@@ -165,6 +165,30 @@ def test_fault_46_a_damaged_line_is_named(tmp_path: Path) -> None:
     assert [receipt.key for receipt in receipts] == ["one", "three"]
 
 
+@pytest.mark.parametrize("takes_turns", [False, True])
+def test_a_line_that_is_written_while_the_receipts_are_opened_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, takes_turns: bool
+) -> None:
+    """A group of receipts is one write, of which a reader may see a part, and a moment later the rest."""
+    lines = b"".join(encode(each) for each in of_experiments(3, takes_turns=takes_turns))
+    opened(tmp_path).append([shard("first")])
+    (segment,) = segments(Layout(tmp_path))
+    before = segment.read_bytes()
+    segment.write_bytes(before + lines[:-100])
+    take_in = Receipts._take_in
+
+    def written_on(self: Receipts, address: int, chunk: bytes) -> None:
+        if not chunk.endswith(b"\n"):
+            segment.write_bytes(before + lines)
+        take_in(self, address, chunk)
+
+    monkeypatch.setattr(Receipts, "_take_in", written_on)
+    receipts = opened(tmp_path)
+    assert segment.read_bytes() == before + lines
+    assert [receipt.key for receipt in receipts][:1] == ["first"]
+    assert receipts.unreadable_lines == []
+
+
 def test_a_receipt_of_a_kind_that_a_newer_version_knows_is_passed_over(tmp_path: Path) -> None:
     opened(tmp_path).append([shard("one"), shard("two")])
     (segment,) = segments(Layout(tmp_path))
