@@ -78,36 +78,47 @@ class LineDecoder(Generic[_T]):
 class HeldFile:
     """A file that is open for as long as this lives: what it held can be read even when it has been removed.
 
+    One that does not stay open is opened whenever it is read: where there are more than may be open at once.
+
     Raises:
         OSError: it cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stays_open: bool = True) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = os.open(path, os.O_RDONLY) if stays_open else None
 
     def __del__(self) -> None:
-        if hasattr(self, "_descriptor"):
-            os.close(self._descriptor)
+        descriptor: int | None = getattr(
+            self, "_descriptor", None
+        )  # there is none where it could not be opened
+        if descriptor is not None:
+            os.close(descriptor)
 
     def reading(self, offset_bytes: int) -> BinaryIO:
-        """From there on. Several threads may read side by side: each has a place of its own."""
-        return io.BufferedReader(_Reading(self, offset_bytes), _CHUNK_BYTES)
+        """From there on. Several threads may read side by side: each has a place of its own.
 
-    def read_into(self, buffer: memoryview, offset_bytes: int) -> int:
-        return os.preadv(self._descriptor, [buffer], offset_bytes)
+        Raises:
+            OSError: it does not stay open, and cannot be opened.
+        """
+        if self._descriptor is None:
+            file = self.path.open("rb", _CHUNK_BYTES)
+            file.seek(offset_bytes)
+            return file
+        return io.BufferedReader(_Reading(self, self._descriptor, offset_bytes), _CHUNK_BYTES)
 
 
 class _Reading(io.RawIOBase):
-    def __init__(self, file: HeldFile, offset_bytes: int) -> None:
-        self._file = file
+    def __init__(self, file: HeldFile, descriptor: int, offset_bytes: int) -> None:
+        self._file = file  # so that it is not closed while it is read
+        self._descriptor = descriptor
         self._offset_bytes = offset_bytes
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        count = self._file.read_into(memoryview(buffer), self._offset_bytes)
+        count = os.preadv(self._descriptor, [memoryview(buffer)], self._offset_bytes)
         self._offset_bytes += count
         return count
 
@@ -124,8 +135,7 @@ class _Stretch:
 class LineFiles:
     """Files end to end: a line's address is where it begins, counted over all of them.
 
-    An address and an extent (where some lines begin and end) take 16 bytes, whatever the lines take. Files are
-    held open: a run may merge and remove them while somebody reads.
+    An address and an extent (where some lines begin and end) take 16 bytes, whatever the lines take.
     """
 
     def __init__(self) -> None:

@@ -30,7 +30,12 @@ from hsmirror.archive.receipts import (
 from hsmirror.errors import StorageError
 
 MOST_SEGMENTS = 50
-"""More than this are merged into one at the end of a run."""
+"""More than this are merged into one, when a run begins and when it ends."""
+
+MOST_OPEN_SEGMENTS = 64
+"""So many of the newest stay open, so that a run may merge them while somebody reads. There are more only where
+no run has merged them for long; and a process may have no more than 256 files open on some systems.
+"""
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -63,6 +68,7 @@ class Receipts:
         self._lock = RLock()
         self.have_changed = False
         """Has this run appended one, or written them anew?"""
+        self._left_out: list[str] = []
         self._take_in_segments()
 
     def __repr__(self) -> str:
@@ -93,8 +99,10 @@ class Receipts:
 
     @property
     def unreadable_lines(self) -> list[str]:
-        """Lines that are no receipts, as far as they have been read: those of an experiment with the others."""
-        return list(self._lines.names(self._unreadable))
+        """Lines that are no receipts, as far as they have been read: those of an experiment with the others.
+        Some may have been left out meanwhile, by writing all receipts anew.
+        """
+        return [*self._left_out, *self._lines.names(self._unreadable)]
 
     # --- one receipt ---------------------------------------------------------------------------------
     def get(self, key: str) -> Receipt | None:
@@ -211,7 +219,14 @@ class Receipts:
     # --- merging -------------------------------------------------------------------------------------
     def merge(self) -> None:
         """Write all receipts that count into one segment, where there are many, or a line cannot be read."""
-        if len(segments(self._layout)) > MOST_SEGMENTS or self._unreadable:
+        if self._unreadable:
+            self.rewrite(lambda receipt: receipt)
+        else:
+            self.merge_many()
+
+    def merge_many(self) -> None:
+        """The same only where there are many."""
+        if len(segments(self._layout)) > MOST_SEGMENTS:
             self.rewrite(lambda receipt: receipt)
 
     def rewrite(self, change: Callable[[Receipt], Receipt | None]) -> None:
@@ -226,6 +241,7 @@ class Receipts:
         # Named after the newest, so that the segments of later runs still come after it.
         merged = old[-1].with_name(f"{old[-1].stem}-merged.jsonl")
         durable.write_whole(self._layout.root, merged, in_pieces(self._changed(change)), self._modes)
+        self._left_out = self.unreadable_lines
         with durable.disk_errors("remove merged receipts"):
             for segment in old:
                 if segment != merged:
@@ -246,6 +262,17 @@ class Receipts:
 
     # --- reading the segments ------------------------------------------------------------------------
     def _take_in_segments(self) -> None:
+        while True:
+            paths = segments(self._layout)
+            try:
+                self._take_in_all(paths)
+                return
+            except StorageError:
+                if segments(self._layout) == paths:
+                    raise
+                # Merged in this very moment.
+
+    def _take_in_all(self, paths: Sequence[Path]) -> None:
         self._lines = LineFiles()
         self._extents: dict[str, array[int]] = {}
         self._unsorted: list[tuple[int, int]] = []
@@ -254,7 +281,7 @@ class Receipts:
         self._of_no_experiment: dict[str, Receipt] = {}
         self._intents = Intents()
         self._unreadable: set[int] = set()
-        for segment in _held(self._layout):
+        for segment in _held(self._layout, paths):
             for address, chunk in self._lines.take_in(segment):
                 self._take_in(address, chunk)
 
@@ -331,17 +358,11 @@ def segments(layout: Layout) -> list[Path]:
     return found
 
 
-def _held(layout: Layout) -> list[HeldFile]:
-    """The segments, open; from there on a run may merge them."""
-    while True:
-        paths = segments(layout)
-        try:
-            with durable.disk_errors(f"read the receipts in {layout.receipts}"):
-                return [HeldFile(path) for path in paths]
-        except StorageError:
-            if segments(layout) == paths:
-                raise
-            # Merged in this very moment.
+def _held(layout: Layout, paths: Sequence[Path]) -> list[HeldFile]:
+    """The segments, the newest of them open; from there on a run may merge them."""
+    older = len(paths) - MOST_OPEN_SEGMENTS
+    with durable.disk_errors(f"read the receipts in {layout.receipts}"):
+        return [HeldFile(path, stays_open=number >= older) for number, path in enumerate(paths)]
 
 
 def _folder_of(key: str) -> str | None:

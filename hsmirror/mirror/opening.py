@@ -66,6 +66,8 @@ def open_archive(
     run_id = _next_run_id(layout, clock)
     receipts = Receipts(layout, modes, run_id)
     recovery = recover(layout, receipts, modes, run_id, now=clock.epoch())
+    # Runs that are killed never come to the merging at their end, and each leaves a segment.
+    receipts.merge_many()
     if on_note is not None:
         for note in recovery.notes:
             on_note(note)

@@ -30,7 +30,7 @@ from hsmirror.archive.receipts import (
     encode,
     require_sane,
 )
-from hsmirror.archive.segments import MOST_SEGMENTS, Receipts, segments
+from hsmirror.archive.segments import MOST_OPEN_SEGMENTS, MOST_SEGMENTS, Receipts, segments
 from hsmirror.errors import StorageError
 
 MODES = Modes()
@@ -480,3 +480,32 @@ def test_a_segment_is_open_once_for_as_long_as_its_receipts_are_wanted(tmp_path:
     assert times_open() == 1
     del part_way, receipts
     assert times_open() == 0
+
+
+def test_however_many_segments_there_are_few_stay_open_and_all_are_read(tmp_path: Path) -> None:
+    """As runs leave them that are killed, each of them, before they come to the merging."""
+    folder = tmp_path / "receipts"
+    folder.mkdir()
+    written = of_experiments(1)[:300]
+    for number, receipt in enumerate(written):
+        (folder / f"20260101T{number:06d}Z-a.jsonl").write_bytes(encode(receipt))
+    (folder / "20260101T000007Z-a.jsonl").write_bytes(encode(written[7]) + b"{broken\n")
+    before = len(list(Path("/dev/fd").iterdir()))
+    receipts = opened(tmp_path, "20260102T000000Z-a")
+    assert list(receipts) == written
+    assert all(receipts.get(each.key) == each for each in written)
+    assert receipts.unreadable_lines == ["20260101T000007Z-a.jsonl, line 2"]
+    assert len(list(Path("/dev/fd").iterdir())) <= before + MOST_OPEN_SEGMENTS
+    receipts.merge_many()
+    assert len(segments(Layout(tmp_path))) == 1
+    assert list(receipts) == list(opened(tmp_path)) == written
+
+
+def test_a_line_that_is_left_out_by_a_merge_is_named_still(tmp_path: Path) -> None:
+    last = runs(tmp_path, MOST_SEGMENTS + 1)[-1]
+    first, *_ = segments(Layout(tmp_path))
+    first.write_bytes(first.read_bytes() + b"{broken\n")
+    receipts = opened(tmp_path, last)
+    receipts.merge_many()
+    assert receipts.unreadable_lines == [f"{first.name}, line 3"]
+    assert opened(tmp_path).unreadable_lines == []
