@@ -16,7 +16,7 @@ import msgspec
 
 from hsmirror.archive import durable
 from hsmirror.archive.intents import Intents
-from hsmirror.archive.layout import Layout, experiment_folder
+from hsmirror.archive.layout import Layout, experiment_folder, is_own_path
 from hsmirror.archive.lines import HeldFile, LineDecoder, LineFiles, in_pieces
 from hsmirror.archive.receipts import (
     DocumentReceipt,
@@ -303,8 +303,13 @@ class Receipts:
     def _sort(self, address: int, chunk: bytes) -> None:
         for line, head in _heads.each(chunk):
             end = address + len(line) + 1
-            if head is not None and (folder := _folder_of_head(head)) is not None:
-                _extend(self._extents, folder, address, end)
+            if head is not None and head.kind in _OF_EXPERIMENTS:
+                folder = _folder_of_head(head)
+                # A line that was planted or damaged makes no folder of `..`.
+                if folder in self._extents or is_own_path(folder):
+                    _extend(self._extents, folder, address, end)
+                else:
+                    self._pass_over(address, line)
             address = end
 
     def _take_in_lines(self, address: int, chunk: bytes) -> None:
@@ -373,18 +378,18 @@ def _folder_of(key: str) -> str | None:
     return experiment_folder(what.partition(" of ")[2]) if kind == "list" else None
 
 
-def _folder_of_head(head: _Head) -> str | None:
-    """The same by what a line says."""
-    if head.kind in _OF_PATHS:
-        return head.path.partition("/")[0]
-    return experiment_folder(head.experiment) if head.kind == "list" else None
+def _folder_of_head(head: _Head) -> str:
+    """The same by what a line says that is of an experiment."""
+    return head.path.partition("/")[0] if head.kind in _OF_PATHS else experiment_folder(head.experiment)
 
 
 def _common_folder(heads: Collection[_Head]) -> str | None:
-    """The folder below which all of these receipts of paths count; None where there are several."""
+    """The folder of ours below which all of these receipts of paths count; None where there is no such one."""
     paths = [head.path for head in heads]
     first, last = min(paths), max(paths)
     folder = first.partition("/")[0]
+    if not is_own_path(folder):
+        return None
     # What stands between two texts in order begins as both of them do.
     return folder if last.startswith(f"{folder}/") and first.startswith(f"{folder}/") else None
 

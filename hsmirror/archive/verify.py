@@ -173,9 +173,11 @@ class _Survey:
             if self._choice.takes(receipt.path) and self._intended.get(receipt.path, "") is not None:
                 self.chosen.append(self._expected(receipt, receipt.sha256))
                 beside.add(receipt.path.rpartition("/")[0])
-        root = self._archive.layout.root
+        layout = self._archive.layout
         is_deep = self._choice.is_all
-        self.unexpected += _unexpected(root, [folder] if is_deep else sorted(beside), known, is_deep=is_deep)
+        folders = [folder] if is_deep else sorted(beside)
+        own = [each for each in folders if not layout.leads_through_link(each)]
+        self.unexpected += _unexpected(layout.root, own, known, is_deep=is_deep)
 
     def look_elsewhere(self) -> None:
         """Beside the folders of the experiments, where all is looked at."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import example, given
@@ -189,6 +191,29 @@ def test_fault_64_verify_never_calls_a_file_outside_the_archive_sound(
         except DamagedError:
             return
         assert report.checked_files == 0
+
+
+@pytest.mark.parametrize("kind", ["shard", "file", "document", "pending"])
+@pytest.mark.parametrize(
+    "path", [*ELSEWHERE[:2], "/etc/passwd", "..", "../archive/archive.json", ".", "", "\0/x"]
+)
+def test_fault_64_verify_looks_for_strangers_in_the_archive_alone(path: str, kind: str) -> None:
+    planted = line(next(each for each in KINDS if each["kind"] == kind), path=path)
+    for lines in ([planted], [line(SHARD, sha256=None), planted], [line(ABSENT), planted, line(LIST)]):
+        with archive_with(*lines) as root, mock.patch.object(os, "scandir", wraps=os.scandir) as scanned:
+            report = verify(root)
+            looked_into = {Path(call.args[0]).resolve() for call in scanned.call_args_list}
+            assert all(each.is_relative_to(root.resolve()) for each in looked_into)
+        assert report.unexpected == ()
+        assert len(report.unreadable_receipts) == 1
+
+
+def test_fault_64_verify_looks_for_strangers_behind_no_link() -> None:
+    with archive_with(line(SHARD), line(FILE)) as root:
+        (root / "experiment_id=e").symlink_to(root.parent / "outside")
+        report = verify(root)
+        assert report.unexpected == ()
+        assert len(report.damaged) == 2
 
 
 @pytest.mark.parametrize(
