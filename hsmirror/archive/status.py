@@ -100,14 +100,17 @@ def status(root: Path) -> StatusReport:
     found: dict[str, _Found] = {}
     size_bytes = 0
     for folder in archive.receipts.folders:
+        of_folder: dict[str, _Found] = {}
         for receipt in archive.receipts.below(folder):
             if isinstance(receipt, FileLike) and receipt.sha256:
                 size_bytes += receipt.size_bytes
             if isinstance(receipt, ShardReceipt | ListReceipt | FileReceipt) or (
                 isinstance(receipt, PendingReceipt) and receipt.why
             ):
-                found.setdefault(receipt.experiment, _Found()).add(receipt)
-        for each in found.values():
+                each = found.setdefault(receipt.experiment, _Found())
+                each.add(receipt)
+                of_folder[receipt.experiment] = each
+        for each in of_folder.values():
             each.count_rooms()
     experiments = tuple(found[each].experiment(each, _name(archive, each)) for each in sorted(found))
     latest = last_run(archive.layout)

@@ -236,11 +236,9 @@ def _unexpected(
 
 def _unexpected_beside(layout: Layout, folders: Collection[str], known: Container[str]) -> Iterator[str]:
     """The same beside these folders of experiments, and in other folders."""
+    looked_at = {*folders, *_OWN_NAMES}
     with durable.disk_errors(f"look into {layout.root}"), os.scandir(layout.root) as entries:
-        others = sorted(
-            (entry for entry in entries if entry.name not in {*folders, *_OWN_NAMES}),
-            key=lambda each: each.name,
-        )
+        others = sorted((entry for entry in entries if entry.name not in looked_at), key=lambda each: each.name)
     for entry in others:
         if entry.is_dir(follow_symlinks=False):
             yield from _unexpected(layout.root, [entry.name], known)

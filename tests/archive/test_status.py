@@ -3,15 +3,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from hsmirror.archive.checks import Check, remember
 from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import FORMAT, ListReceipt, Marker, write_marker
+from hsmirror.archive.receipts import FORMAT, ListReceipt, Marker, ShardReceipt, write_marker
 from hsmirror.archive.segments import Receipts
-from hsmirror.archive.status import StatusReport, status
+from hsmirror.archive.status import StatusReport, _Found, status
 from hsmirror.clock import iso_utc
 
 NOW = 1_795_312_800.0
@@ -130,3 +131,25 @@ def test_status_tells_of_the_last_check(layout: Layout) -> None:
     checked = status(layout.root).checked
     assert checked is not None
     assert checked.checked_since == iso_utc(NOW)
+
+
+# --- what it takes -----------------------------------------------------------------------------------------
+def test_the_rooms_of_each_experiment_are_counted_once(layout: Layout) -> None:
+    Receipts(layout, Modes(), "20261101T020000Z-0001").append(
+        [
+            ShardReceipt(
+                path=f"experiment_id=e{experiment}/data_type=events/room_id=r{room}/part-00000.ndjson",
+                experiment=f"e{experiment}",
+                data_type="events",
+                room=f"r{room}",
+                rows=1,
+                sha256="a",
+            )
+            for experiment in range(20)
+            for room in range(3)
+        ]
+    )
+    with mock.patch.object(_Found, "count_rooms", autospec=True, side_effect=_Found.count_rooms) as counted:
+        report = status(layout.root)
+    assert [held.types[0].rooms for held in report.experiments] == [3] * 20
+    assert counted.call_count == 20

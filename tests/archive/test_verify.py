@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -96,3 +98,20 @@ def test_lists_that_were_not_proven_are_named_by_a_sample_too(archive: Path) -> 
     unproven = ListReceipt(experiment="a", data_type="chat", is_complete=False, why="it moved")
     Receipts(Layout(archive), Modes(), "20260102T000000Z-a").append([unproven])
     assert verify(archive, sample=(1, PARTS)).unproven == ("chat of a: it moved",)
+
+
+def test_what_lies_beside_the_experiments_is_found_without_going_through_them_for_each(archive: Path) -> None:
+    gone_through = 0
+
+    class Folders(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            nonlocal gone_through
+            gone_through += 1
+            return super().__iter__()
+
+    for number in range(50):
+        (archive / f"stray-{number}.txt").write_bytes(b"")
+    with mock.patch.object(Receipts, "folders", Folders(["experiment_id=a", "experiment_id=b"])):
+        report = verify(archive)
+    assert len(report.unexpected) == 50
+    assert gone_through <= 2
