@@ -52,12 +52,12 @@ class LineDecoder(Generic[_T]):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
-    def each(self, chunk: bytes, values: list[_T] | None = None) -> list[tuple[bytes, _T | None]]:
-        """Each line of a chunk, without its line break, and the value in it; `values` are those of `all`."""
+    def each(self, chunk: bytes) -> list[tuple[bytes, _T | None]]:
+        """Each line of a chunk, without its line break, and the value in it."""
         lines = chunk.split(b"\n")
         if not lines[-1]:
             lines.pop()
-        values = values or self.all(chunk)
+        values = self.all(chunk)
         # A value may hold line breaks, but none between a brace that closes and one that opens: where all are
         # such, and there are as many values as lines, each line has one.
         if values is None or not len(values) == len(lines) == chunk.count(b"}\n{") + 1:

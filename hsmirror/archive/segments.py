@@ -150,9 +150,14 @@ class Receipts:
         return (receipt for _, receipt in self._counting(folder))
 
     def _counting(self, folder: str) -> Iterator[tuple[bytes, Receipt]]:
-        """Each receipt that counts and its line, in the order of the lines."""
-        by_key = self._addresses.get(folder) or self._indexed(folder)
-        for address, line, receipt in self._read(folder, _known_receipts):
+        """Each receipt that counts now and its line, in the order of the lines; none that is appended meanwhile."""
+        with self._lock:
+            extents = self._extents_of(folder)
+            held = self._addresses.get(folder)
+            by_key = None if held is None else held.copy()
+        if by_key is None:
+            by_key = self._indexed(extents)
+        for address, line, receipt in self._read(extents, _known_receipts):
             if receipt is not None and by_key.get(receipt.key) == address:
                 yield line, receipt
 
@@ -163,20 +168,25 @@ class Receipts:
             with self._lock:
                 by_key = self._addresses.get(folder)
                 if by_key is None:
-                    by_key = self._addresses[folder] = self._indexed(folder)
+                    by_key = self._addresses[folder] = self._indexed(self._extents_of(folder))
         return by_key
 
-    def _indexed(self, folder: str) -> dict[str, int]:
+    def _extents_of(self, folder: str) -> array[int]:
+        """As they are now; to be called with the lock held."""
+        return self._sorted_extents.get(folder, array("q"))[:]
+
+    def _indexed(self, extents: array[int]) -> dict[str, int]:
         by_key: dict[str, int] = {}
-        for address, line, receipt in self._read(folder, _receipts):
+        for address, line, receipt in self._read(extents, _receipts):
             if receipt is not None:
                 by_key[receipt.key] = address
             else:
                 self._pass_over(address, line)
         return by_key
 
-    def _read(self, folder: str, decoder: LineDecoder[Receipt]) -> Iterator[tuple[int, bytes, Receipt | None]]:
-        extents = list(self._sorted_extents.get(folder, ()))  # appended to meanwhile
+    def _read(
+        self, extents: array[int], decoder: LineDecoder[Receipt]
+    ) -> Iterator[tuple[int, bytes, Receipt | None]]:
         begins_and_ends = zip(extents[::2], extents[1::2], strict=True)
         for begin, chunk in self._lines.read(begins_and_ends):
             address = begin

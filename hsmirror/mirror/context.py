@@ -96,7 +96,7 @@ class Context:
     layout: Layout
     receipts: Receipts
     held: HeldLists
-    """The receipts of lists and shards as they were when the run began."""
+    """The receipts of lists and shards as they were when each experiment's turn came."""
     policy: Policy
     committer: Committer
     staging: Staging

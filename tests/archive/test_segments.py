@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import tracemalloc
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from threading import Event, RLock, Thread
 
 import msgspec
 import pytest
@@ -336,6 +338,72 @@ def test_what_comes_counts_from_then_on_whether_or_not_its_experiment_was_looked
         assert sum(each.rows for each in read.of("e1") if isinstance(each, ShardReceipt)) > 400
         assert read.get(LISTED.key) == LISTED
         assert LISTED.key in read
+
+
+@pytest.mark.parametrize("is_loaded", [False, True])
+def test_a_receipt_that_is_replaced_while_they_are_gone_through_is_given_once(
+    tmp_path: Path, is_loaded: bool
+) -> None:
+    written = of_experiments(1)
+    opened(tmp_path).append(written)
+    receipts = opened(tmp_path, "20260102T000000Z-a")
+    if is_loaded:
+        receipts.load("e0")
+    going_through = receipts.of("e0")
+    found = [next(going_through)]
+    receipts.append(of_experiments(1, rows=2)[:2] + of_experiments(1, rows=2)[-2:])
+    found += going_through
+    assert found == written
+    assert receipts.get(written[-1].key) == of_experiments(1, rows=2)[-1]
+
+
+class MetLock:
+    """Tells when somebody finds it held."""
+
+    def __init__(self, met: Event) -> None:
+        self._lock = RLock()
+        self._met = met
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self._met.set()
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_receipts_are_gone_through_while_another_thread_appends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever begins amid an append, when an extent has its beginning and not its end, waits for it."""
+    written = of_experiments(2, takes_turns=True)
+    opened(tmp_path).append(written)
+    receipts = opened(tmp_path, "20260102T000000Z-a")
+    assert len(list(receipts)) == len(written)
+    done_or_waiting = Event()
+    monkeypatch.setattr(receipts, "_lock", MetLock(done_or_waiting))
+    found: list[Receipt] = []
+
+    def go_through() -> None:
+        try:
+            found.extend(receipts.of("e0"))
+        finally:
+            done_or_waiting.set()
+
+    reader = Thread(target=go_through)
+
+    class Watched(array):  # type: ignore[type-arg]  # no more than the one is made
+        def append(self, value: int) -> None:
+            super().append(value)
+            if not reader.ident:
+                reader.start()
+                done_or_waiting.wait()
+
+    receipts._extents["experiment_id=e0"] = Watched("q", receipts._extents["experiment_id=e0"])
+    receipts.append(of_experiments(2, rows=2, takes_turns=True)[:2])
+    reader.join()
+    assert len(found) == len(written) / 2
 
 
 LISTED = ListReceipt(experiment="e1", data_type="ratings/continuous", total=5)
