@@ -86,14 +86,13 @@ class HeldFile:
 
     def __init__(self, path: Path, *, stays_open: bool = True) -> None:
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY) if stays_open else None
+        self._descriptor: int | None = None
+        if stays_open:
+            self._descriptor = os.open(path, os.O_RDONLY)
 
     def __del__(self) -> None:
-        descriptor: int | None = getattr(
-            self, "_descriptor", None
-        )  # there is none where it could not be opened
-        if descriptor is not None:
-            os.close(descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
 
     def reading(self, offset_bytes: int) -> BinaryIO:
         """From there on. Several threads may read side by side: each has a place of its own.

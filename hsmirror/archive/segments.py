@@ -150,7 +150,7 @@ class Receipts:
         return (receipt for _, receipt in self._counting(folder))
 
     def _counting(self, folder: str) -> Iterator[tuple[bytes, Receipt]]:
-        """Each receipt that counts now and its line, in the order of the lines; none that is appended meanwhile."""
+        """Each receipt that counts now and its line, in the order of the lines; none that comes meanwhile."""
         with self._lock:
             extents = self._extents_of(folder)
             held = self._addresses.get(folder)
