@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 from oracle import EXPERIMENT
 
 from hsmirror.clock import SystemClock
@@ -65,3 +67,15 @@ def the_experiment(report: RunReport) -> ExperimentReport:
 def type_reports(report: RunReport) -> dict[str, TypeReport]:
     """Of the only experiment, by data type."""
     return {each.data_type: each for each in the_experiment(report).types}
+
+
+def failing(*paths: str) -> Middleware:
+    """The server cannot answer what has one of these in its path."""
+
+    @web.middleware
+    async def broken(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if any(path in request.path for path in paths):
+            return web.json_response({"error": "broken"}, status=500)
+        return await handler(request)
+
+    return broken

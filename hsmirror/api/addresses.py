@@ -21,12 +21,17 @@ _ADDRESS_MEMBER = re.compile(rb'("(?:downloadUrl|url)"\s*:\s*")((?:[^"\\]|\\.)*)
 _QUERY_START = re.compile(rb"\?|\\u003[fF]")
 _ANY_ADDRESS = re.compile(rb'(https?:(?:\\?/){2}[^\s"?]*?)((?:\?|\\u003[fF])[^\s"]*)')
 _SURE_SIGNATURE = re.compile(
-    rb"(?i)x-goog-signature=|x-amz-signature=|(?:[?&]|\\u003f|\\u0026)signature=|key-pair-id="
+    rb"(?i)(?:x-goog-signature|x-amz-signature|(?:[?&]|\\u003f|\\u0026)signature|key-pair-id)(?:=|\\u003d)"
 )
-_SIGNATURE_MARKS = (b"ignature=", b"Key-Pair-Id", b"token=", b"sig=")
+_EQUAL_SIGNS = (b"=", b"\\u003d", b"\\u003D")
+"""In JSON; some libraries escape it always."""
+_SIGNATURE_MARKS = (
+    b"Key-Pair-Id",
+    *(name + sign for name in (b"ignature", b"token", b"sig") for sign in _EQUAL_SIGNS),
+)
 
 _SIGNATURE = re.compile(
-    rb"(?i)x-goog-signature|x-amz-signature|(?:[?&]|\\u003f|\\u0026)(?:signature|sig|token)=|key-pair-id"
+    rb"(?i)x-goog-signature|x-amz-signature|(?:[?&]|\\u003f|\\u0026)(?:signature|sig|token)(?:=|\\u003d)|key-pair-id"
 )
 
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
@@ -145,8 +150,8 @@ def _policy_expiry(policy: str) -> float | None:
 
 def may_be_signed(text: bytes) -> bool:
     """A quick look: does `text`, rows of JSON, hold anything that a signed address cannot do without?"""
-    # A byte is found at memory's speed, and few pages hold this one.
-    return b"=" in text and any(mark in text for mark in _SIGNATURE_MARKS)
+    # These are found at memory's speed, and few pages hold one of them.
+    return (b"=" in text or b"\\u003" in text) and any(mark in text for mark in _SIGNATURE_MARKS)
 
 
 def without_signatures(row: bytes, *, always: bool) -> bytes:

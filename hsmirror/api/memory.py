@@ -9,13 +9,17 @@ import anyio
 
 LIMIT_BYTES = 4 << 20
 
+_LONGEST_WAIT_SECONDS = 1.0
+"""Where no room is made for so long, a server or a disk is slow, and the bound gives way."""
+
 
 class AnswerMemory:
     """Counts the bytes of answers from the wire until their rows are written, and holds reading back.
 
     An answer is read on while all of them together are below `limit_bytes`. Where none is being written, so
     that nothing would ever make room, the one that was begun first is read on all the same: each comes to its
-    end, and one that is larger than the limit does so alone.
+    end, and one that is larger than the limit does so alone. Where even that takes long, the others are read on
+    slowly: an answer that a server holds back does not hold them up.
     """
 
     def __init__(self, limit_bytes: int = LIMIT_BYTES) -> None:
@@ -58,14 +62,20 @@ class AnswerMemory:
             del self._readings[reading]
             self.release(reading.received_bytes)
 
+    def has_room(self, reading: AnswerReading) -> bool:
+        """Is there room for more of this answer, or is it the oldest and nothing else makes room?"""
+        is_next = not self._written_now and next(iter(self._readings)) is reading
+        return self.held_bytes < self._limit_bytes or is_next
+
     async def wait_for_room(self, reading: AnswerReading) -> None:
-        """Until there is room for more of this answer, or it is the oldest and nothing else makes room."""
-        while self.held_bytes >= self._limit_bytes and (
-            self._written_now or next(iter(self._readings)) is not reading
-        ):
+        """Until there is, or none has been made for long."""
+        while not self.has_room(reading):
             if self._has_changed is None:
                 self._has_changed = anyio.Event()
-            await self._has_changed.wait()
+            with anyio.move_on_after(_LONGEST_WAIT_SECONDS) as wait:
+                await self._has_changed.wait()
+            if wait.cancelled_caught:
+                return
 
     def _wake(self) -> None:
         if self._has_changed is not None:
@@ -80,7 +90,12 @@ class AnswerReading:
         self._memory = memory
         self.received_bytes = 0
 
-    async def has_room(self) -> None:
+    @property
+    def has_room(self) -> bool:
+        """May more of it be read at once?"""
+        return self._memory.has_room(self)
+
+    async def wait_for_room(self) -> None:
         """Returns when more of it may be read."""
         await self._memory.wait_for_room(self)
 

@@ -6,8 +6,9 @@ origin, and one for storage hosts (`storage`), which has no key.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urljoin, urlsplit
@@ -124,19 +125,18 @@ class Transport:
         """
         # encoded=True: an id's escapes are ours, and must not be undone.
         url = URL(f"{self._base_url}/{path.lstrip('/')}", encoded=True).update_query(params)
-        timeout = aiohttp.ClientTimeout(
-            total=timeout_seconds, sock_connect=CONNECT_SECONDS, sock_read=timeout_seconds
-        )
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=timeout_seconds)
         with translated("the API"):
-            for _ in range(MOST_REDIRECTS):
-                async with self._api.get(url, timeout=timeout, allow_redirects=False) as response:
-                    if response.status in REDIRECTS:
-                        url = self._same_origin(url, response.headers.get("Location", ""))
-                        continue
-                    body = await self._read_body(response)
-                    if response.status != 200:
-                        raise self._api_error(response, body)
-                    return self._answer(response, body)
+            async with asyncio.timeout(timeout_seconds) as deadline:
+                for _ in range(MOST_REDIRECTS):
+                    async with self._api.get(url, timeout=timeout, allow_redirects=False) as response:
+                        if response.status in REDIRECTS:
+                            url = self._same_origin(url, response.headers.get("Location", ""))
+                            continue
+                        body = await self._read_body(response, deadline)
+                        if response.status != 200:
+                            raise self._api_error(response, body)
+                        return self._answer(response, body)
         raise PermanentError("the API redirects in a circle")
 
     def _same_origin(self, url: URL, location: str) -> URL:
@@ -153,12 +153,17 @@ class Transport:
             )
         return URL(target, encoded=True)
 
-    async def _read_body(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read_body(self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout) -> bytes:
+        """All of it. Waiting for room in memory is our own doing, and is not counted against the server; an
+        error, which may be a 429 that all others must heed, does not wait at all.
+        """
         chunks: list[bytes] = []
         speed = Speed(self._clock)
         with self._memory.reading() as reading:
             while True:
-                await reading.has_room()
+                if response.status == 200 and not reading.has_room:
+                    with _suspended(deadline):
+                        await reading.wait_for_room()
                 speed.wait()
                 chunk = await response.content.readany()
                 if not chunk:
@@ -208,6 +213,18 @@ class Transport:
     ) -> AbstractAsyncContextManager[FileStream]:
         """As `StorageHosts.open_file`: without the key."""
         return self._storage.open_file(address, start=start, if_match=if_match)
+
+
+@contextmanager
+def _suspended(deadline: asyncio.Timeout) -> Iterator[None]:
+    """Meanwhile the deadline does not come nearer."""
+    loop = asyncio.get_running_loop()
+    when = deadline.when()
+    assert when is not None
+    began_at = loop.time()
+    deadline.reschedule(None)
+    yield
+    deadline.reschedule(when + loop.time() - began_at)
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:

@@ -64,11 +64,9 @@ class ListsByRoom:
                     if stopped:
                         return
                     try:
-                        await self._read_one(key)
+                        await self._read_if_found(key)
                     except (ForbiddenError, KeyRefusedError, BudgetExhaustedError) as error:
                         stopped.append(error)
-                    except NotFoundError as error:
-                        await self._not_found(key, error)
                     except UpstreamError as error:
                         self._fail_at(key, error)
 
@@ -114,6 +112,12 @@ class ListsByRoom:
                 await self._outcome.keep_timeline(key.room, found)
         finally:
             self._context.tally.lists_done += 1
+
+    async def _read_if_found(self, key: ListKey) -> None:
+        try:
+            await self._read_one(key)
+        except NotFoundError as error:
+            await self._not_found(key, error)
 
     async def _not_found(self, key: ListKey, error: NotFoundError) -> None:
         if key.scope is Scope.PARTICIPANT:

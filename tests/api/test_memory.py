@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from canned_server import answer, serving, talking_to
+from virtual_time import VirtualClock, run_in_virtual_time
 
 from hsmirror.api.memory import AnswerMemory
+from hsmirror.errors import ThrottledError
 
 
 async def read(memory: AnswerMemory, size_bytes: int, *, piece_bytes: int = 10) -> None:
     """An answer that is there as soon as it may be read."""
     with memory.reading() as reading:
         for _ in range(0, size_bytes, piece_bytes):
-            await reading.has_room()
+            await reading.wait_for_room()
             reading.received(piece_bytes)
             await asyncio.sleep(0)
 
@@ -98,3 +101,39 @@ async def test_many_large_answers_come_whole_through_little_memory() -> None:
     # The one that is the oldest comes whole; the others stop where the limit is, a piece of the wire later.
     assert max(most_held) <= len(body) + 8 * (256 << 10)
     assert memory.held_bytes == 0
+
+
+def test_an_answer_that_is_held_back_does_not_hold_up_the_others() -> None:
+    async def main(clock: VirtualClock) -> float:
+        memory = AnswerMemory(100)
+        memory.hold(100)
+        with memory.reading():  # the oldest, of which nothing comes
+            await asyncio.gather(*(read(memory, 50) for _ in range(3)))
+        return clock.monotonic()
+
+    assert run_in_virtual_time(main) < 10
+
+
+async def test_waiting_for_room_is_not_counted_against_the_server() -> None:
+    memory = AnswerMemory(100)
+    memory.hold(1000)
+    async with (
+        serving(answer(body=b"x" * 1000)) as server,
+        talking_to(f"{server.url}/api/v3", memory=memory) as transport,
+    ):
+        with memory.writing(1000):
+            waiting = asyncio.create_task(transport.get("data", {}, timeout_seconds=0.2))
+            await asyncio.sleep(0.4)
+            assert not waiting.done()
+        assert (await waiting).body == b"x" * 1000
+
+
+async def test_an_error_is_heard_even_where_there_is_no_room() -> None:
+    memory = AnswerMemory(100)
+    memory.hold(1000)
+    async with (
+        serving(answer("429 Too Many Requests", Retry_After=7)) as server,
+        talking_to(f"{server.url}/api/v3", memory=memory) as transport,
+    ):
+        with memory.writing(1000), pytest.raises(ThrottledError):
+            await transport.get("data", {}, timeout_seconds=0.5)

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from oracle import EXPERIMENT, differences, held_rows, ledger_rows, shards
-from sync_runs import run_sync, settings_for
+from sync_runs import failing, run_sync, settings_for
 
 from hsmirror.archive.reader import Archive
 from hsmirror.archive.verify import VerifyReport, verify
+from hsmirror.lab.server import LabFaults
 from hsmirror.mirror.repair import repair
 from hsmirror.mirror.run import RunOptions
 from hsmirror.model import Secret
@@ -128,3 +129,18 @@ async def test_what_the_upstream_no_longer_has_stays_damaged_and_is_said_to_be(s
     lab.source.delete_rows(EXPERIMENT, "room_abc123", "recordings", 1)
     report = await run_repair(lab, tmp_path)
     assert report.broken_paths == (broken.relative_to(tmp_path / "archive").as_posix(),)
+
+
+async def test_a_room_that_nobody_can_tell_of_does_not_keep_the_others_from_being_repaired(start_lab, tmp_path):
+    nameless = SMALL | {"rows_name_rooms": False}
+    lab = await start_lab(**nameless)
+    unlisted = failing("/deployments", "/data/rooms/")
+    troubled = await start_lab(**nameless, faults=LabFaults(api=(unlisted,)))
+    await run_sync(lab, tmp_path)
+    folder = tmp_path / "archive" / f"experiment_id={EXPERIMENT}"
+    vanished, *others = sorted(folder.glob("data_type=events/*/*.gz"))
+    for shard in (vanished, *others, *folder.glob("data_type=chat/*/*.gz")):
+        flip_a_bit(shard)
+    troubled.source.remove_room(EXPERIMENT, vanished.parent.name.removeprefix("room_id="))
+    report = await run_repair(troubled, tmp_path)
+    assert {Path(path).parent.name for path in report.broken_paths} == {vanished.parent.name}

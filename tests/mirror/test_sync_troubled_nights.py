@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 from oracle import EXPERIMENT, held_rows, ledger_rows, receipts, state_of_files
 from reliability.model_steps import damage
-from sync_runs import run_sync
+from sync_runs import failing, run_sync
 
 from hsmirror.lab.answers import AnswerOptions, EndpointOptions
 from hsmirror.lab.server import LabFaults
@@ -31,18 +29,6 @@ def compared(archive: Path, lab: Any, data_type: str) -> dict[str, int]:
         "too often": (held_texts - true_texts).total(),
         "of no room": sum(room is None for room, _ in held.elements()),
     }
-
-
-def failing(path: str) -> Middleware:
-    """The server cannot answer what has this in its path."""
-
-    @web.middleware
-    async def broken(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if path in request.path:
-            return web.json_response({"error": "broken"}, status=500)
-        return await handler(request)
-
-    return broken
 
 
 ALL_RIGHT = {"missing": 0, "too often": 0, "of no room": 0}
