@@ -273,7 +273,19 @@ def _read_keys(body: bytes, data_type: DataType) -> tuple[Sequence[str | None], 
     if first_ids is not None and first_rooms is not None:
         return first_ids, first_rooms
     rows = _keys_decoder(ids + rooms).decode(body).data
-    return [_first_text(row, ids) for row in rows], [_first_text(row, rooms) for row in rows]
+    return first_ids or _column(rows, ids), first_rooms or _column(rows, rooms)
+
+
+def _column(rows: Sequence[object], fields: tuple[str, ...]) -> Sequence[str | None]:
+    """The first text in `fields` of each row. Field by field, as mostly all rows hold one, or none does."""
+    while fields:
+        if (texts := _first_column(rows, fields)) is not None:
+            return texts
+        name = fields[0].partition(".")[0]
+        if any(value is not None for value in map(attrgetter(name), rows)):
+            return [_first_text(row, fields) for row in rows]
+        fields = fields[1:]
+    return [None] * len(rows)
 
 
 def _first_column(rows: Sequence[object], fields: tuple[str, ...]) -> Sequence[str | None] | None:

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 """The longest window that the API documents; a server that asks for more is asked again after it."""
@@ -16,6 +17,7 @@ LONGEST_RETRY_AFTER_SECONDS = 3600.0
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
+@lru_cache(maxsize=16)  # all answers of one second have the same
 def http_date(value: str | None) -> float | None:
     """An HTTP date as epoch seconds."""
     if not value:

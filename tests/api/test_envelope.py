@@ -137,6 +137,12 @@ def test_rows_are_named_by_the_first_id_and_room_field_that_they_have() -> None:
     assert page.rooms == ["r", "s", None]
 
 
+def test_rows_may_all_name_their_room_by_another_field_than_the_first_or_none_at_all() -> None:
+    assert page_of({"id": "a", "sessionId": "r"}, {"id": "b", "sessionId": "s"}).rooms == ["r", "s"]
+    assert page_of({"id": "a", "roomId": ""}, {"id": "b", "sessionId": 7}).rooms == [None, "7"]
+    assert page_of({"id": "a"}, {"id": "b", "roomId": None}).rooms == [None, None]
+
+
 def test_a_recording_may_name_its_room_in_its_metadata() -> None:
     page = page_of(
         {"egressId": "e", "metadata": {"roomName": "r"}},
