@@ -11,10 +11,11 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from hsmirror.errors import StorageError
 
@@ -57,21 +58,50 @@ def make_folder(root: Path, folder: Path, modes: Modes) -> None:
     """
     if folder == root:
         _make_root(root, modes)
-        return
+    elif _is_folder(folder):
+        _require_real_folders(root, folder.parent)
+    else:
+        make_folder(root, folder.parent, modes)
+        _make(folder, modes)
+        sync_folder(folder.parent)
+
+
+def _make_folders(root: Path, folders: Sequence[Path], modes: Modes) -> set[Path]:
+    """As `make_folder` for each; what they share is looked at once, and their names in it are synced together.
+
+    Gives those that are new.
+    """
+    for parent in dict.fromkeys(folder.parent for folder in folders if folder != root):
+        make_folder(root, parent, modes)
+    new = [folder for folder in folders if folder != root and not _is_folder(folder)]
+    for folder in new:
+        _make(folder, modes)
+    for parent in dict.fromkeys(folder.parent for folder in new):
+        sync_folder(parent)
+    return set(new)
+
+
+def _is_folder(folder: Path) -> bool:
+    """Is it there?
+
+    Raises:
+        StorageError: something else stands there.
+    """
     try:
         kind = os.lstat(folder).st_mode
     except FileNotFoundError:
-        make_folder(root, folder.parent, modes)
-        with disk_errors(f"make the folder {folder}"):
-            folder.mkdir(mode=modes.folder, exist_ok=True)
-            folder.chmod(modes.folder)  # mkdir's mode goes through the umask
-        sync_folder(folder.parent)
-        return
+        return False
     except OSError as error:
         raise StorageError(f"cannot use {folder}: {error.strerror}") from error
     if not stat.S_ISDIR(kind):
         raise StorageError(f"cannot use {folder}: it is not a folder (a link is not followed); remove it")
-    _require_real_folders(root, folder.parent)
+    return True
+
+
+def _make(folder: Path, modes: Modes) -> None:
+    with disk_errors(f"make the folder {folder}"):
+        folder.mkdir(mode=modes.folder, exist_ok=True)
+        folder.chmod(modes.folder)  # mkdir's mode goes through the umask
 
 
 def _make_root(root: Path, modes: Modes) -> None:
@@ -157,6 +187,9 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+SyncFolders: TypeAlias = Callable[[Sequence[Path]], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Move:
     """A synced file on its way to `final`; what stands there already gets the name `superseded` first."""
@@ -166,27 +199,31 @@ class Move:
     superseded: Path
 
 
-def publish(root: Path, moves: Iterable[Move], modes: Modes) -> None:
+def publish(
+    root: Path, moves: Sequence[Move], modes: Modes, *, sync_folders: SyncFolders | None = None
+) -> None:
     """Put synced files in their places, older generations kept, and sync the folders: one group, in order.
 
-    Each place holds the older or the newer file at any moment, never neither.
+    Each place holds the older or the newer file at any moment, never neither. `sync_folders` may sync several
+    folders at once.
     """
-    moves = list(moves)
     kept: dict[Path, None] = {}
-    for folder in dict.fromkeys(move.final.parent for move in moves):
-        make_folder(root, folder, modes)
+    folders = list(dict.fromkeys(move.final.parent for move in moves))
+    new = _make_folders(root, folders, modes)
     for move in moves:
-        if os.path.lexists(move.final):
+        if move.final.parent not in new and os.path.lexists(move.final):
             keep(root, move.final, move.superseded, modes)
             kept[move.superseded.parent] = None
     for folder in kept:
         sync_folder(folder)
-    touched: dict[Path, None] = {}
     for move in moves:
         with disk_errors(f"put {move.final} in place"):
             os.replace(move.staged, move.final)  # noqa: PTH105  # the one call of it, easily searched for
-        touched[move.final.parent] = None
-    for folder in touched:
+    (sync_folders or _sync_folders)(folders)
+
+
+def _sync_folders(folders: Sequence[Path]) -> None:
+    for folder in folders:
         sync_folder(folder)
 
 

@@ -9,10 +9,12 @@ the cost of syncing is shared.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -24,8 +26,13 @@ from hsmirror.archive.segments import Receipts
 from hsmirror.errors import StorageError
 from hsmirror.mirror.files import settle_partial_files
 
+_T = TypeVar("_T")
+
 _SYNCS_AT_ONCE = 8
 """Syncs of small files wait for the same journal commit when they are asked for together."""
+
+_IN_TURN_SECONDS = 0.02
+"""Where a disk syncs at once, threads would only get into each other's way, and into the event loop's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,7 @@ class Committer:
         placements = [placement for commit in group for placement in commit.placements]
         retired = [receipt for commit in group for receipt in commit.retired]
         with durable.disk_errors(f"commit to {self._layout.root}"):
-            self._sync([placement.staged for placement in placements])
+            self._at_once(durable.sync_staged, [placement.staged for placement in placements])
             _require_sizes(placements)
             if intents := [intent for commit in group if (intent := self._intent(commit))]:
                 # An intent promises that what it names is still there after a power loss.
@@ -125,7 +132,7 @@ class Committer:
                     durable.sync_folder(folder)
                 self._receipts.append(intents)
             moves = [self._move(placement) for placement in placements]
-            durable.publish(self._layout.root, moves, self._modes)
+            durable.publish(self._layout.root, moves, self._modes, sync_folders=self._sync_folders)
             for receipt in retired:
                 final = self._layout.absolute(receipt.path)
                 superseded = self._layout.superseded_path(self._run_id, receipt.path)
@@ -146,13 +153,19 @@ class Committer:
             staged=tuple(placement.staged.relative_to(staging).as_posix() for placement in commit.placements),
         )
 
-    def _sync(self, paths: Sequence[Path]) -> None:
-        if len(paths) < 2:
-            for path in paths:
-                durable.sync_staged(path)
-            return
-        with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
-            list(pool.map(durable.sync_staged, paths))
+    def _sync_folders(self, folders: Sequence[Path]) -> None:
+        self._at_once(durable.sync_folder, folders)
+
+    def _at_once(self, sync: Callable[[_T], None], what: Sequence[_T]) -> None:
+        """Sync in turn for as long as that is quick, and the rest in several threads."""
+        until = perf_counter() + _IN_TURN_SECONDS
+        done = 0
+        while done < len(what) and perf_counter() < until:
+            sync(what[done])
+            done += 1
+        if done < len(what):
+            with ThreadPoolExecutor(_SYNCS_AT_ONCE) as pool:
+                list(pool.map(sync, what[done:]))
 
     def _move(self, placement: Placement) -> durable.Move:
         path = placement.receipt.path

@@ -75,14 +75,21 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a new folder's name is not synced",
         "archive/durable.py",
-        "        sync_folder(folder.parent)\n        return\n",
-        "        return\n",
+        "        _make(folder, modes)\n        sync_folder(folder.parent)\n",
+        "        _make(folder, modes)\n",
+        (ORDER,),
+    ),
+    Mutant(
+        "the names of new folders are not synced",
+        "archive/durable.py",
+        "    for parent in dict.fromkeys(folder.parent for folder in new):\n        sync_folder(parent)\n",
+        "",
         (ORDER,),
     ),
     Mutant(
         "the folder of a published file is not synced",
         "archive/durable.py",
-        "    for folder in touched:\n        sync_folder(folder)\n",
+        "    (sync_folders or _sync_folders)(folders)\n",
         "",
         (ORDER, DURABLE),
     ),
@@ -117,7 +124,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "staged files are not synced",
         "mirror/commit.py",
-        "            self._sync([placement.staged for placement in placements])\n",
+        "            self._at_once(durable.sync_staged, [placement.staged for placement in placements])\n",
         "",
         (ORDER,),
     ),
@@ -131,9 +138,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "receipts come before their files",
         "mirror/commit.py",
-        "            durable.publish(self._layout.root, moves, self._modes)\n            for",
+        "            moves = [self._move(placement) for placement in placements]\n",
         "            self._receipts.append([receipt for commit in group for receipt in commit.all_receipts])\n"
-        "            durable.publish(self._layout.root, moves, self._modes)\n            for",
+        "            moves = [self._move(placement) for placement in placements]\n",
         (ORDER,),
     ),
     Mutant(
