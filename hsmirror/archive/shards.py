@@ -25,6 +25,9 @@ from hsmirror.errors import ConfigurationError, DamagedError, StorageError
 
 PIECE_BYTES = 1 << 20
 
+SMALL_BYTES = 1 << 16
+"""Of rows: compressing and hashing as many takes less than to have a thread do it."""
+
 Compress = Callable[[memoryview], "bytes | memoryview"]
 
 _DAMAGE = cast("tuple[type[Exception], ...]", (OSError, EOFError, zlib.error, igzip_lib.error))
@@ -42,7 +45,10 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class StagedPart:
-    """A part in staging, ready to be synced and published. `content_*` are of the uncompressed rows."""
+    """A part in staging, ready to be synced and published. `content_*` are of the uncompressed rows.
+
+    One that is `in_memory` has no file yet: this is what it is to hold.
+    """
 
     path: Path
     rows: int
@@ -50,6 +56,7 @@ class StagedPart:
     sha256: str
     content_bytes: int
     content_sha256: str
+    in_memory: bytes | None = None
 
 
 @cache
@@ -139,13 +146,43 @@ class ShardBuilder:
         return self._closed
 
     @property
+    def is_small(self) -> bool:
+        """Is it worth no file and no thread before it is published?"""
+        is_unwritten = not (self._closed or self._part or self._spilled_bytes)
+        return is_unwritten and self.waiting_bytes <= min(SMALL_BYTES, self._form.shard_bytes)
+
+    def seal_in_memory(self) -> list[StagedPart]:
+        """The same parts as `seal` gives, none of them written: for what is small."""
+        content = self._take()
+        if not content:
+            return []
+        compressed = bytes(self._compress(memoryview(content)))
+        content_sha256 = hashlib.sha256(content).hexdigest()
+        is_compressed = self._compress is not _as_it_is
+        return [
+            StagedPart(
+                self._part_path,
+                content.count(b"\n"),
+                len(compressed),
+                hashlib.sha256(compressed).hexdigest() if is_compressed else content_sha256,
+                len(content),
+                content_sha256,
+                compressed,
+            )
+        ]
+
+    @property
+    def _part_path(self) -> Path:
+        """Where the part lies that is open, or the next one to be."""
+        return Path(f"{self._stem}.{len(self._closed)}{SUFFIXES[self._form.compression]}.staged")
+
+    @property
     def _spool(self) -> Path:
         return Path(f"{self._stem}.spool")
 
     def _open_part(self) -> _OpenPart:
         if self._part is None:
-            path = Path(f"{self._stem}.{len(self._closed)}{SUFFIXES[self._form.compression]}.staged")
-            self._part = _OpenPart(path, self._compress, self._modes)
+            self._part = _OpenPart(self._part_path, self._compress, self._modes)
         return self._part
 
     @property
@@ -242,6 +279,20 @@ class _OpenPart:
             self.content_bytes,
             self._content_hash.hexdigest(),
         )
+
+
+def staged_rows(part: StagedPart) -> Iterator[bytes]:
+    """As `read_rows`, wherever the part is."""
+    if part.in_memory is None:
+        yield from read_rows(part.path)
+    else:
+        yield from _decompressed(part.path.name, part.in_memory).split(b"\n")[:-1]
+
+
+def _decompressed(name: str, content: bytes) -> bytes:
+    if name.endswith(".gz.staged"):
+        return bytes(isal_zlib.decompress(content, _GZIP))
+    return bytes(_zstandard().decompress(content)) if name.endswith(".zst.staged") else content
 
 
 def read_rows(path: Path) -> Iterator[bytes]:

@@ -37,10 +37,11 @@ _IN_TURN_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A staged file and the receipt it is to have."""
+    """A staged file and the receipt it is to have. One that is not written yet is to hold `content`."""
 
     staged: Path
     receipt: FileLike
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class Committer:
         placements = [placement for commit in group for placement in commit.placements]
         retired = [receipt for commit in group for receipt in commit.retired]
         with durable.disk_errors(f"commit to {self._layout.root}"):
-            self._at_once(durable.sync_staged, [placement.staged for placement in placements])
+            self._at_once(self._stage, placements)
             _require_sizes(placements)
             if intents := [intent for commit in group if (intent := self._intent(commit))]:
                 # An intent promises that what it names is still there after a power loss.
@@ -152,6 +153,12 @@ class Committer:
             receipts=tuple(receipt for receipt in commit.all_receipts if isinstance(receipt, FileLike)),
             staged=tuple(placement.staged.relative_to(staging).as_posix() for placement in commit.placements),
         )
+
+    def _stage(self, placement: Placement) -> None:
+        if placement.content is None:
+            durable.sync_staged(placement.staged)
+        else:
+            durable.append(placement.staged, placement.content, self._modes, synced=True)
 
     def _sync_folders(self, folders: Sequence[Path]) -> None:
         self._at_once(durable.sync_folder, folders)
@@ -183,6 +190,8 @@ def _require_sizes(placements: Sequence[Placement]) -> None:
         StorageError: a file is no longer as it was when its receipt was made.
     """
     for placement in placements:
+        if placement.content is not None:
+            continue  # written a moment ago, and looked at then
         size_bytes = placement.receipt.size_bytes
         if not durable.has_size(placement.staged, size_bytes):
             raise StorageError(

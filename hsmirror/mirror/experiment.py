@@ -187,7 +187,7 @@ class ExperimentMirror:
         if isinstance(data, dict) and name == "experiment.json":
             self._name = str(data.get("name") or "")
         await anyio.to_thread.run_sync(self._context.receipts.load, experiment)
-        commit = await document_commit(self._context, experiment, path, document)
+        commit = document_commit(self._context, experiment, path, document)
         if commit is not None:
             await self._context.committer.commit(commit)
         return True

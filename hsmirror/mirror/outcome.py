@@ -146,11 +146,15 @@ class Outcome:
             ]
 
         waiting = iter(rooms)
-        while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
-            settled = await anyio.to_thread.run_sync(settle_some, some)
-            await self._context.committer.commit(*[each.commit for each in settled if each.commit])
-            for room, each in zip(some, settled, strict=True):
-                self._take_in(room, each)
+        with self._context.staging.publishing(part for parts in found.parts.values() for part in parts):
+            while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
+                if len(some) == 1 and self._is_new(some[0], found):
+                    settled = settle_some(some)
+                else:
+                    settled = await anyio.to_thread.run_sync(settle_some, some)
+                await self._context.committer.commit(*[each.commit for each in settled if each.commit])
+                for room, each in zip(some, settled, strict=True):
+                    self._take_in(room, each)
         self.rows_read += found.rows
         if not found.is_proven:
             self.fail(found.note)
@@ -160,6 +164,12 @@ class Outcome:
             self.read_at.update(dict.fromkeys(rooms, now))
         if found.note:
             self.note(found.note)
+
+    def _is_new(self, room: Room, found: ProvenList) -> bool:
+        """Neither held nor staged on the disk: to settle it is a matter of microseconds."""
+        shelf = Shelf(self._experiment, self._type.name, room)
+        is_in_memory = all(part.in_memory is not None for part in found.parts.get(room, ()))
+        return is_in_memory and not self._context.settlement.holds(shelf)
 
     async def take_out_of_no_room(self, left: Sequence[StagedPart] | None) -> None:
         """Rows that were held of no room, and that a room has now, leave the tree; `left` are the others.
@@ -178,7 +188,7 @@ class Outcome:
         """What a variables answer says beside its rows is data, too."""
         document = members_of(found.metadata, _TIMELINE_MEMBERS)
         path = sidecar_path(self._experiment, self._type.name, room)
-        commit = await document_commit(self._context, self._experiment, path, document)
+        commit = document_commit(self._context, self._experiment, path, document)
         if commit is not None:
             await self._context.committer.commit(commit)
 

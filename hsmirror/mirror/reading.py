@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import anyio.to_thread
 
@@ -20,7 +19,7 @@ from hsmirror.mirror.merge import (
     content_digest,
 )
 from hsmirror.mirror.proof import Judgement, PassFacts, judge
-from hsmirror.mirror.write import ListWriter, rows_of, write_rows
+from hsmirror.mirror.write import ListWriter, rows_of_staged, write_rows
 from hsmirror.model import DataType, ListKey
 
 OnRows = Callable[[Sequence[tuple[str | None, Row]]], None]
@@ -162,8 +161,8 @@ def _combine(
     rooms = dict.fromkeys(room for parts in staged for room in parts)
     combined: PartsByRoom = {}
     for room in rooms:
-        readings = [[part.path for part in parts.get(room, [])] for parts in reversed(staged)]
-        told = by_content_where_ids_conflict(identity, *map(rows_of, readings))
+        readings = [parts.get(room, []) for parts in reversed(staged)]
+        told = by_content_where_ids_conflict(identity, *map(rows_of_staged, readings))
         combined[room] = write_rows(_union(readings, told), context.staging.builder())
     # Rows that were left out are part of the list that is to be proven.
     return combined, forgotten_rows + sum(part.rows for parts in combined.values() for part in parts)
@@ -173,25 +172,25 @@ def _each_once(context: Context, parts: PartsByRoom) -> PartsByRoom:
     """Rows without an id, those that are alike to the byte once."""
     once: PartsByRoom = {}
     for room, of_room in parts.items():
-        once[room] = write_rows(_distinct(part.path for part in of_room), context.staging.builder())
+        once[room] = write_rows(_distinct(of_room), context.staging.builder())
     return once
 
 
-def _distinct(paths: Iterable[Path]) -> Iterator[bytes]:
+def _distinct(parts: Iterable[StagedPart]) -> Iterator[bytes]:
     seen: set[bytes] = set()
-    for row in rows_of(paths):
+    for row in rows_of_staged(parts):
         digest = content_digest(row)
         if digest not in seen:
             seen.add(digest)
             yield row
 
 
-def _union(readings: Sequence[Sequence[Path]], identity: Identity) -> Iterator[bytes]:
+def _union(readings: Sequence[Sequence[StagedPart]], identity: Identity) -> Iterator[bytes]:
     seen = RowSet(identity)
-    for paths in readings:
+    for parts in readings:
         # A reading's own twins are not measured against each other: only earlier readings count.
         of_this = RowSet(identity)
-        for row in seen.without(Deduplicated(identity).of(rows_of(paths))):
+        for row in seen.without(Deduplicated(identity).of(rows_of_staged(parts))):
             yield row
             of_this.add(row)
         seen.update(of_this)

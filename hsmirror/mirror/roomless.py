@@ -14,7 +14,7 @@ from hsmirror.mirror.merge import RowSet
 from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.reading import OnRows, identity_of, read_proven
 from hsmirror.mirror.settle import Shelf
-from hsmirror.mirror.write import rows_of, write_rows
+from hsmirror.mirror.write import rows_of, rows_of_staged, write_rows
 from hsmirror.model import ListKey
 
 
@@ -56,7 +56,7 @@ async def read_roomless(
         )
         return
     identity = identity_of(key.data_type)
-    roomless = {identity(row) for row in rows_of(part.path for part in left)}
+    roomless = {identity(row) for row in rows_of_staged(left)}
     await outcome.take_out_of_no_room(await anyio.to_thread.run_sync(_still_roomless, context, key, rooms))
     await outcome.settle(replace(found, parts={None: left}, rows=rows), [None], are_gone=bool(found.rows))
     if on_rows is not None:
@@ -81,7 +81,7 @@ def _beyond(
     context: Context, key: ListKey, whole: Sequence[StagedPart], rooms: Sequence[str]
 ) -> list[StagedPart]:
     held = _of_rooms(context, key, rooms)
-    return write_rows(held.without(rows_of(part.path for part in whole)), context.staging.builder())
+    return write_rows(held.without(rows_of_staged(whole)), context.staging.builder())
 
 
 def _of_rooms(context: Context, key: ListKey, rooms: Sequence[str]) -> RowSet:

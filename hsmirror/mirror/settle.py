@@ -20,7 +20,7 @@ from hsmirror.archive.shards import ShardBuilder, StagedPart, sound_rows
 from hsmirror.errors import DamagedError, StorageError
 from hsmirror.mirror.commit import Commit, Placement, file_sha256
 from hsmirror.mirror.merge import Identity, RowSet, by_content_where_ids_conflict, same_rows
-from hsmirror.mirror.write import rows_of, write_rows
+from hsmirror.mirror.write import rows_of, rows_of_staged, write_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,11 @@ class Settlement:
     damaged: Collection[str] = ()
     """Paths that `verify` found damaged: of those the size alone says nothing."""
 
+    def holds(self, shelf: Shelf) -> bool:
+        """Is anything known of the shelf? If not, to settle it does not look at the disk."""
+        paths = (shelf.path(0, compression) for compression in SUFFIXES)
+        return any(path in self.receipts for path in paths)
+
     def settle(
         self,
         shelf: Shelf,
@@ -92,7 +97,8 @@ class Settlement:
             settled = self._salvaged(shelf, staged, claim=claim, identity=identity, why=str(error))
         if settled.commit is None or not settled.commit.placements:
             for part in staged:
-                part.path.unlink(missing_ok=True)
+                if part.in_memory is None:
+                    part.path.unlink(missing_ok=True)
         return settled
 
     def reduced(self, shelf: Shelf, left: Sequence[StagedPart]) -> Settled:
@@ -111,12 +117,11 @@ class Settlement:
     ) -> Settled:
         """Some of what is held is damaged: what came, and what of the rest is proven sound, take its place."""
         held = shelf.held(self.receipts)
-        came = [part.path for part in staged]
         new = RowSet(identity)
-        for row in rows_of(came):
+        for row in rows_of_staged(staged):
             new.add(row)
         left = list(new.without(chain.from_iterable(map(self._sound_rows, held))))
-        parts = write_rows(chain(rows_of(came), left), self.new_builder())
+        parts = write_rows(chain(rows_of_staged(staged), left), self.new_builder())
         gone_rows = len(left) if claim == WHOLE else 0
         settled = self._replaced(shelf, held, parts, merge_claims((), claim), gone_rows)
         rows_before = sum(receipt.rows for receipt in held)
@@ -187,15 +192,14 @@ class Settlement:
         identity: Identity,
     ) -> tuple[Sequence[StagedPart] | None, int]:
         """The parts that hold both, None where what is held has it all; and how many rows only that had."""
-        came = [part.path for part in staged]
         are_as_many = sum(part.rows for part in staged) == sum(receipt.rows for receipt in files)
-        if not is_narrow and are_as_many and same_rows(rows_of(paths), rows_of(came)):
+        if not is_narrow and are_as_many and same_rows(rows_of(paths), rows_of_staged(staged)):
             return None, 0  # only their order differs
-        new = RowSet(by_content_where_ids_conflict(identity, rows_of(paths), rows_of(came)))
-        for row in rows_of(came):
+        new = RowSet(by_content_where_ids_conflict(identity, rows_of(paths), rows_of_staged(staged)))
+        for row in rows_of_staged(staged):
             new.add(row)
         left = sum(1 for _ in new.without(rows_of(paths)))
-        if is_narrow and _has_all(paths, came):
+        if is_narrow and _has_all(paths, staged):
             return None, 0
         if not left:
             return staged, 0
@@ -203,7 +207,7 @@ class Settlement:
         def both() -> Iterator[bytes]:
             if is_narrow:
                 yield from new.without(rows_of(paths))
-            yield from rows_of(came)
+            yield from rows_of_staged(staged)
             if not is_narrow:
                 yield from new.without(rows_of(paths))
 
@@ -267,6 +271,7 @@ class Settlement:
                     gone_rows=gone_rows,
                     fetched_at=self.fetched_at,
                 ),
+                part.in_memory,
             )
             for number, part in enumerate(parts)
         ]
@@ -300,7 +305,7 @@ def _is_same(files: Sequence[ShardReceipt], paths: Sequence[Path], parts: Sequen
     if _contents(files) == [part.content_sha256 for part in parts]:
         return True
     are_as_many = sum(receipt.rows for receipt in files) == sum(part.rows for part in parts)
-    return are_as_many and same_rows(rows_of(paths), rows_of(part.path for part in parts))
+    return are_as_many and same_rows(rows_of(paths), rows_of_staged(parts))
 
 
 def _require_sound(files: Sequence[ShardReceipt], paths: Sequence[Path]) -> None:
@@ -322,9 +327,9 @@ def _contents(files: Sequence[ShardReceipt]) -> list[str | None]:
     return [receipt.content_sha256 for receipt in files]
 
 
-def _has_all(held: Sequence[Path], came: Sequence[Path]) -> bool:
+def _has_all(held: Sequence[Path], came: Sequence[StagedPart]) -> bool:
     """Is every row that came held already, to the byte?"""
     rows = RowSet(lambda _: None)
     for row in rows_of(held):
         rows.add(row)
-    return next(rows.without(rows_of(came)), None) is None
+    return next(rows.without(rows_of_staged(came)), None) is None

@@ -6,7 +6,8 @@ Memory is bounded by what waits for its piece to fill; when many rooms wait at o
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -18,13 +19,18 @@ from hsmirror.api.addresses import may_be_signed, without_signatures
 from hsmirror.api.envelope import Page, Row
 from hsmirror.archive.durable import Modes, make_folder
 from hsmirror.archive.forgotten import Forgotten
-from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, read_rows
+from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, read_rows, staged_rows
 from hsmirror.mirror.distinct import DistinctCounter
 from hsmirror.mirror.people import person_of
 from hsmirror.model import ListKey
 
 WAITING_BYTES = 6 << 20
 """Of rows in memory, in all lists of a run together, before they are spilled."""
+
+UNPUBLISHED_BYTES = 4 << 20
+"""Of sealed parts in memory, in all lists together, before further ones are written to staging."""
+
+_SMALL_ROWS = 10_000
 
 _GATHERED_BYTES = 2 * PIECE_BYTES
 """Of a page, before it is written what fills a piece: a large page is not there a second time as lines."""
@@ -45,6 +51,7 @@ class Staging:
         self.modes = modes
         self.forgotten = forgotten or Forgotten()
         self.waiting_bytes = 0
+        self.unpublished_bytes = 0
         self.threads = anyio.CapacityLimiter(_WRITING_THREADS)
         self._count = 0
 
@@ -57,6 +64,16 @@ class Staging:
             make_folder(self._root, self._folder, self.modes)
         self._count += 1
         return self._folder / f"{self._count:07d}.staged"
+
+    @contextmanager
+    def publishing(self, parts: Iterable[StagedPart]) -> Iterator[None]:
+        """While parts that may be in memory are on their way into the archive."""
+        size_bytes = sum(len(part.in_memory) for part in parts if part.in_memory is not None)
+        self.unpublished_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self.unpublished_bytes -= size_bytes
 
     def builder(self) -> ShardBuilder:
         """A builder with names of its own."""
@@ -135,6 +152,11 @@ class ListWriter:
         """The staged parts by room, not yet synced."""
         builders, self._builders = self._builders, {}
         waiting_bytes = sum(builder.waiting_bytes for builder in builders.values())
+        if self._is_small(builders):
+            self._staging.waiting_bytes -= waiting_bytes
+            self.distinct = self._counter.count()
+            self._counter.close()
+            return {room: builder.seal_in_memory() for room, builder in builders.items()}
 
         def work() -> dict[str | None, list[StagedPart]]:
             self.distinct = self._counter.count()
@@ -145,6 +167,15 @@ class ListWriter:
             return await anyio.to_thread.run_sync(work, limiter=self._staging.threads)
         finally:
             self._staging.waiting_bytes -= waiting_bytes
+
+    def _is_small(self, builders: Mapping[str | None, ShardBuilder]) -> bool:
+        """The list of a room mostly is: then its rows stay in memory until they are published."""
+        return (
+            self._key.room is not None
+            and self.rows <= _SMALL_ROWS
+            and self._staging.unpublished_bytes < UNPUBLISHED_BYTES
+            and all(builder.is_small for builder in builders.values())
+        )
 
     def _builder(self, room: str | None) -> ShardBuilder:
         builder = self._builders.get(room)
@@ -245,6 +276,12 @@ def write_rows(rows: Iterable[bytes], builder: ShardBuilder) -> list[StagedPart]
 
 
 def rows_of(paths: Iterable[Path]) -> Iterator[bytes]:
-    """The rows of several parts, one after another."""
+    """The rows of several shards, one after another."""
     for path in paths:
         yield from read_rows(path)
+
+
+def rows_of_staged(parts: Iterable[StagedPart]) -> Iterator[bytes]:
+    """The same of parts that are not published yet."""
+    for part in parts:
+        yield from staged_rows(part)

@@ -118,6 +118,21 @@ async def test_fault_43_a_new_file_is_bytes_then_name_then_folder_then_receipt(
     assert f"write {RECEIPTS}" not in door.done[: door.done.index(f"place {SHARD}")]
 
 
+async def test_fault_43_a_file_whose_content_is_still_in_memory_takes_the_same_way(
+    layout: Layout, door: Door
+) -> None:
+    await commit(layout, Commit([Placement(layout.staging_of("run") / "1.staged", receipt(), ROW)]))
+    door.require_order(
+        "write .hsmirror/staging/run/1.staged",
+        "sync .hsmirror/staging/run/1.staged",
+        f"place {SHARD}",
+        f"sync {FOLDER}",
+        f"write {RECEIPTS}",
+        f"sync {RECEIPTS}",
+    )
+    assert (layout.root / SHARD).read_bytes() == ROW
+
+
 async def test_fault_43_every_folder_on_the_way_is_named_on_the_disk_before_its_file(
     layout: Layout, door: Door
 ) -> None:

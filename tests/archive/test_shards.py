@@ -8,6 +8,7 @@ import random
 import sys
 import tempfile
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,14 @@ from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import SUFFIXES
 from hsmirror.archive.shards import (
     PIECE_BYTES,
+    SMALL_BYTES,
     Form,
     ShardBuilder,
     StagedPart,
     compressor,
     read_rows,
     sound_rows,
+    staged_rows,
 )
 from hsmirror.errors import DamagedError, StorageError
 
@@ -98,6 +101,36 @@ def test_parts_say_of_themselves_what_is_true(
 def test_no_rows_make_no_part(tmp_path: Path) -> None:
     assert build(tmp_path / "a", [], [(0, "flush"), (0, "spill")], Form()) == []
     assert not list((tmp_path / "a").iterdir())
+
+
+@given(rows=ROWS, compression=st.sampled_from(COMPRESSIONS))
+def test_what_is_sealed_in_memory_is_what_would_be_written(rows: list[bytes], compression: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        form = Form(compression)
+        written = build(Path(folder) / "a", rows, [], form)
+        builder = ShardBuilder(Path(folder) / "a" / "0000001", form, MODES)
+        builder.add(lines(rows))
+        assert builder.is_small
+        in_memory = builder.seal_in_memory()
+        assert [part.in_memory for part in in_memory] == [part.path.read_bytes() for part in written]
+        assert [replace(part, in_memory=None) for part in in_memory] == written
+        assert [row for part in in_memory for row in staged_rows(part)] == rows
+        assert [row for part in written for row in staged_rows(part)] == rows
+
+
+def test_what_is_large_or_partly_written_or_does_not_fit_into_a_shard_is_not_small(tmp_path: Path) -> None:
+    builders = [ShardBuilder(tmp_path / f"{number}", Form(), MODES) for number in range(3)]
+    for builder in builders:
+        builder.add(b"x" * (SMALL_BYTES - 1) + b"\n")
+        assert builder.is_small
+    one_more, spilled, flushed = builders
+    one_more.add(b"\n")
+    spilled.spill()
+    flushed.add(b"x" * PIECE_BYTES + b"\n")
+    flushed.flush()
+    in_small_shards = ShardBuilder(tmp_path / "small", Form(shard_bytes=10), MODES)
+    in_small_shards.add(b"12345\n12345\n")
+    assert not any(builder.is_small for builder in (*builders, in_small_shards))
 
 
 def test_parts_are_filled_to_their_size_before_the_next_is_begun(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.envelope import Page, parse_page
 from hsmirror.archive.durable import Modes
-from hsmirror.archive.shards import Form, read_rows
-from hsmirror.mirror.write import WAITING_BYTES, ListWriter, Staging
+from hsmirror.archive.shards import Form, StagedPart, read_rows
+from hsmirror.mirror.write import UNPUBLISHED_BYTES, WAITING_BYTES, ListWriter, Staging
 from hsmirror.model import ListKey, Scope
 
 EVENTS = ListKey("exp", DATA_TYPES["events"], Scope.EXPERIMENT, "exp")
@@ -71,3 +71,28 @@ async def test_a_pass_that_is_given_up_leaves_nothing_waiting(staging: Staging, 
     assert staging.waiting_bytes > 0
     writer.discard()
     assert staging.waiting_bytes == 0
+
+
+# --- the small lists of rooms -----------------------------------------------------------------------------
+ROOM = ListKey("exp", DATA_TYPES["events"], Scope.ROOM, "room000000", "room000000")
+
+
+async def sealed(staging: Staging, rows: int) -> StagedPart:
+    writer = ListWriter(ROOM, staging, on_rows=lambda count: None)
+    await writer.write(page_of(rows, 400, rooms=1))
+    (part,) = (await writer.seal())[ROOM.room]
+    assert (part.rows, writer.distinct, staging.waiting_bytes) == (rows, rows, 0)
+    return part
+
+
+async def test_a_small_list_of_a_room_stays_in_memory_and_a_larger_one_does_not(staging: Staging) -> None:
+    small, large = await sealed(staging, 100), await sealed(staging, 1000)
+    assert (small.in_memory is not None, small.path.exists()) == (True, False)
+    assert (large.in_memory is not None, large.path.exists()) == (False, True)
+
+
+async def test_only_so_much_stays_in_memory_before_it_is_published(staging: Staging) -> None:
+    small = await sealed(staging, 100)
+    with staging.publishing([small] * (UNPUBLISHED_BYTES // small.size_bytes + 1)):
+        assert (await sealed(staging, 100)).path.exists()
+    assert (await sealed(staging, 100)).in_memory is not None

@@ -124,8 +124,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "staged files are not synced",
         "mirror/commit.py",
-        "            self._at_once(durable.sync_staged, [placement.staged for placement in placements])\n",
-        "",
+        "            durable.sync_staged(placement.staged)\n",
+        "            pass\n",
+        (ORDER,),
+    ),
+    Mutant(
+        "what comes from memory is not synced",
+        "mirror/commit.py",
+        "placement.content, self._modes, synced=True)",
+        "placement.content, self._modes)",
         (ORDER,),
     ),
     Mutant(
