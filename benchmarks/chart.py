@@ -11,6 +11,7 @@ from benchmarks.jobs import Measure, Target
 from benchmarks.peers import PEERS
 from benchmarks.report import Report
 from benchmarks.rounds import JobResult
+from benchmarks.style import style
 from benchmarks.text import measure_suffix, quantity
 
 _COLUMNS = 2
@@ -21,26 +22,18 @@ _BAR_WIDTH = _PANEL_WIDTH - _NAME_WIDTH - _VALUE_WIDTH
 _ROW, _BAR, _TITLE, _AFTER = 21, 13, 28, 22
 _TOP = 92
 
-_STYLE = """
-  text { font: 12px system-ui, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328; }
-  .title { font-weight: 600; font-size: 13px; }
-  .head { font-weight: 600; font-size: 18px; }
-  .quiet { fill: #59636e; }
-  .paper { fill: #ffffff; }
-  .bar { fill: #afb8c1; }
+_STYLE = style(
+    """  .bar { fill: #afb8c1; }
   .ours { fill: #54aeff; }
   .reach { stroke: #59636e; stroke-width: 1.2; fill: none; }
   .target { stroke: #bc4c00; stroke-width: 2; }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3; }
-    .quiet { fill: #9198a1; }
-    .paper { fill: #0d1117; }
-    .bar { fill: #4d5763; }
+""",
+    """    .bar { fill: #4d5763; }
     .ours { fill: #4493f8; }
     .reach { stroke: #b7bec7; }
     .target { stroke: #f0883e; }
-  }
-"""
+""",
+)
 
 
 @dataclass(frozen=True, slots=True)

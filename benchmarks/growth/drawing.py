@@ -10,6 +10,7 @@ from math import ceil, floor, log10
 
 from benchmarks.growth.costs import Cost
 from benchmarks.growth.curves import Curve
+from benchmarks.style import style
 
 _WIDTH, _MARGIN, _GAP = 940, 24, 60
 _PANEL_WIDTH, _PANEL_HEIGHT = (_WIDTH - 2 * _MARGIN - _GAP) // 2, 150
@@ -18,13 +19,8 @@ _TOP = 80
 _MIB = 1 << 20
 _HUES = ("one", "two", "three")
 
-_STYLE = """
-  text { font: 12px system-ui, "Segoe UI", Helvetica, Arial, sans-serif; fill: #1f2328; }
-  .title { font-weight: 600; font-size: 13px; }
-  .head { font-weight: 600; font-size: 18px; }
-  .quiet { fill: #59636e; }
-  .paper { fill: #ffffff; }
-  .grid { stroke: #d1d9e0; stroke-width: 1; fill: none; }
+_STYLE = style(
+    """  .grid { stroke: #d1d9e0; stroke-width: 1; fill: none; }
   .linear { stroke: #818b98; stroke-width: 1; stroke-dasharray: 3 4; fill: none; }
   .line { fill: none; stroke-width: 2; }
   .one { stroke: #0969da; fill: #0969da; }
@@ -32,17 +28,14 @@ _STYLE = """
   .three { stroke: #8250df; fill: #8250df; }
   .line.one, .line.two, .line.three { fill: none; }
   text.one, text.two, text.three { stroke: none; }
-  @media (prefers-color-scheme: dark) {
-    text { fill: #e6edf3; }
-    .quiet { fill: #9198a1; }
-    .paper { fill: #0d1117; }
-    .grid { stroke: #3d444d; }
+""",
+    """    .grid { stroke: #3d444d; }
     .linear { stroke: #656c76; }
     .one { stroke: #4493f8; fill: #4493f8; }
     .two { stroke: #f0883e; fill: #f0883e; }
     .three { stroke: #ab7df8; fill: #ab7df8; }
-  }
-"""
+""",
+)
 
 
 @dataclass(frozen=True, slots=True)
