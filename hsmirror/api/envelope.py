@@ -85,13 +85,15 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _UTF8_PIECE_BYTES = 1 << 16
 
 
-def parse_page(body: bytes, data_type: DataType) -> Page:
-    """Take one list answer apart.
+def parse_page(body: bytes, data_type: DataType, *, is_of_one_room: bool = False) -> Page:
+    """Take one list answer apart. Where all of it `is_of_one_room`, the rows are not asked for theirs.
 
     Raises:
         CorruptError: not UTF-8, not JSON, not an envelope with a list of rows, or an error under 200.
     """
     _require_utf8(body)
+    if is_of_one_room:
+        data_type = _without_rooms(data_type)
     try:
         envelope = _decode_envelope(body)
     except RecursionError:
@@ -105,7 +107,10 @@ def parse_page(body: bytes, data_type: DataType) -> Page:
     if b"\n" in body or b"\r" in body:
         rows = [one_line(row) for row in rows]
     try:
-        ids, rooms = _read_keys(body, data_type)
+        if data_type.id_fields or data_type.room_fields:
+            ids, rooms = _read_keys(body, data_type)
+        else:
+            ids = rooms = [None] * len(rows)
     except (msgspec.DecodeError, RecursionError):
         ids, rooms = _read_keys_row_by_row(rows, data_type)
     return _page(rows, ids, rooms, bytes(envelope.metadata), len(body))
@@ -265,6 +270,11 @@ def _keys_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(msgspec.defstruct("KeysOfPage", [("data", rows)], gc=False))
 
 
+@cache
+def _without_rooms(data_type: DataType) -> DataType:
+    return replace(data_type, room_fields=())
+
+
 def _read_keys(body: bytes, data_type: DataType) -> tuple[Sequence[str | None], Sequence[str | None]]:
     ids, rooms = data_type.id_fields, data_type.room_fields
     # Nearly always the first field of each holds a text in every row; only the others make it look further.
@@ -282,7 +292,7 @@ def _column(rows: Sequence[object], fields: tuple[str, ...]) -> Sequence[str | N
         if (texts := _first_column(rows, fields)) is not None:
             return texts
         name = fields[0].partition(".")[0]
-        if any(value is not None for value in map(attrgetter(name), rows)):
+        if set(map(type, map(attrgetter(name), rows))) - {types.NoneType}:
             return [_first_text(row, fields) for row in rows]
         fields = fields[1:]
     return [None] * len(rows)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -76,6 +77,7 @@ def _whole_codes(encoded: str) -> str:
     return encoded[:at] if at >= 0 else encoded
 
 
+@lru_cache(maxsize=256)  # the paths of a list are asked for one after another
 def room_folder(room: str | None) -> str:
     """`room_id=…` for a room, or for the rows that belong to none."""
     return f"room_id={NO_ROOM if room is None else encode_id(room)}"
@@ -95,6 +97,7 @@ def document_path(experiment: str, name: str) -> str:
     return f"{experiment_folder(experiment)}/{name}"
 
 
+@lru_cache(maxsize=256)
 def type_folder(experiment: str, data_type: str) -> str:
     return f"{experiment_folder(experiment)}/data_type={data_type.replace('/', '_')}"
 

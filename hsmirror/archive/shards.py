@@ -101,7 +101,7 @@ class ShardBuilder:
         "waiting_bytes",
     )
 
-    def __init__(self, stem: Path, form: Form, modes: durable.Modes) -> None:
+    def __init__(self, stem: Path | str, form: Form, modes: durable.Modes) -> None:
         self._stem = str(stem)
         self._form = form
         self._modes = modes

@@ -227,7 +227,7 @@ class _Pass:
         if not self._cursor.can_halve(ask):
             request = replace(request, halves_on_timeout=False)  # its size is not the reason: tried again
         try:
-            page = await self._fetcher.get_parsed(request, lambda body: parse_page(body, data_type))
+            page = await self._fetcher.get_parsed(request, self._parse)
         except TimedOutError:
             if not self._cursor.timed_out(ask):
                 raise
@@ -245,6 +245,9 @@ class _Pass:
                 self._memory.hold(kept.size_bytes)
         if self._cursor.learnt_limit is not None:
             self._sizes.lower(data_type.name, self._cursor.learnt_limit)
+
+    def _parse(self, body: bytes) -> Page:
+        return parse_page(body, self._key.data_type, is_of_one_room=self._key.scope is Scope.ROOM)
 
     def _take_note(self, page: Page) -> None:
         self._largest_page_bytes = max(self._largest_page_bytes, page.size_bytes)

@@ -60,10 +60,7 @@ class Staging:
 
     def new_path(self) -> Path:
         """A name that nothing else has."""
-        if self._count == 0:
-            make_folder(self._root, self._folder, self.modes)
-        self._count += 1
-        return self._folder / f"{self._count:07d}.staged"
+        return Path(f"{self._new_stem()}.staged")
 
     @contextmanager
     def publishing(self, parts: Iterable[StagedPart]) -> Iterator[None]:
@@ -77,7 +74,13 @@ class Staging:
 
     def builder(self) -> ShardBuilder:
         """A builder with names of its own."""
-        return ShardBuilder(self.new_path().with_suffix(""), self.form, self.modes)
+        return ShardBuilder(self._new_stem(), self.form, self.modes)
+
+    def _new_stem(self) -> str:
+        if self._count == 0:
+            make_folder(self._root, self._folder, self.modes)
+        self._count += 1
+        return f"{self._folder}/{self._count:07d}"
 
 
 class ListWriter:

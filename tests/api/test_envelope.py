@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ from hsmirror.api.envelope import (
     row_id,
 )
 from hsmirror.errors import CorruptError
+from hsmirror.model import DataType
 
 EVENTS, RECORDINGS, COMPONENTS = (DATA_TYPES[name] for name in ("events", "recordings", "components"))
 
@@ -141,6 +143,13 @@ def test_rows_may_all_name_their_room_by_another_field_than_the_first_or_none_at
     assert page_of({"id": "a", "sessionId": "r"}, {"id": "b", "sessionId": "s"}).rooms == ["r", "s"]
     assert page_of({"id": "a", "roomId": ""}, {"id": "b", "sessionId": 7}).rooms == [None, "7"]
     assert page_of({"id": "a"}, {"id": "b", "roomId": None}).rooms == [None, None]
+
+
+@pytest.mark.parametrize("data_type", [EVENTS, COMPONENTS])
+def test_the_rows_of_a_room_are_not_asked_for_it(data_type: DataType) -> None:
+    body = b'{"status":"success","data":[{"id":"a","roomId":"r"},{"id":"b"}],"metadata":{}}'
+    page, of_room = parse_page(body, data_type), parse_page(body, data_type, is_of_one_room=True)
+    assert of_room == replace(page, rooms=[None, None])
 
 
 def test_a_recording_may_name_its_room_in_its_metadata() -> None:
