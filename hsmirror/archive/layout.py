@@ -160,7 +160,8 @@ class Layout:
         Raises:
             DamagedError: it is no path of an archive, so that it is not followed.
         """
-        return self.root.joinpath(*self._own_parts(path))
+        self._require_own(path)
+        return self.root / path
 
     def location(self, path: str) -> str:
         """The same as text, many times faster: for a look at every file.
@@ -174,15 +175,12 @@ class Layout:
     def leads_through_link(self, path: str) -> bool:
         """Does a symbolic link stand where a receipt's path has a folder, or in its own place?"""
         place = self.root
-        for part in self._own_parts(path):
+        self._require_own(path)
+        for part in path.split("/"):
             place = place / part
             if place.is_symlink():
                 return True
         return False
-
-    def _own_parts(self, path: str) -> list[str]:
-        self._require_own(path)
-        return path.split("/")
 
     def _require_own(self, path: str) -> None:
         if not is_own_path(path):
@@ -204,8 +202,8 @@ class Layout:
 
     def superseded_path(self, run_id: str, path: str) -> Path:
         """Where the older generation of `path` goes; the added suffix keeps it out of every glob."""
-        *folders, name = self._own_parts(path)
-        return self.superseded.joinpath(run_id, *folders, f"{name}.superseded")
+        self._require_own(path)
+        return self.superseded / f"{run_id}/{path}.superseded"
 
     def report(self, run_id: str) -> Path:
         return self.runs / f"{run_id}.json"
