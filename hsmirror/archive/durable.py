@@ -66,11 +66,8 @@ def make_folder(root: Path, folder: Path, modes: Modes) -> None:
         sync_folder(folder.parent)
 
 
-def _make_folders(root: Path, folders: Sequence[Path], modes: Modes) -> set[Path]:
-    """As `make_folder` for each; what they share is looked at once, and their names in it are synced together.
-
-    Gives those that are new.
-    """
+def _make_folders(root: Path, folders: Sequence[Path], modes: Modes) -> None:
+    """As `make_folder` for each: what they share is looked at once, and their names are synced together."""
     for parent in dict.fromkeys(folder.parent for folder in folders if folder != root):
         make_folder(root, parent, modes)
     new = [folder for folder in folders if folder != root and not _is_folder(folder)]
@@ -78,7 +75,6 @@ def _make_folders(root: Path, folders: Sequence[Path], modes: Modes) -> set[Path
         _make(folder, modes)
     for parent in dict.fromkeys(folder.parent for folder in new):
         sync_folder(parent)
-    return set(new)
 
 
 def _is_folder(folder: Path) -> bool:
@@ -209,9 +205,9 @@ def publish(
     """
     kept: dict[Path, None] = {}
     folders = list(dict.fromkeys(move.final.parent for move in moves))
-    new = _make_folders(root, folders, modes)
+    _make_folders(root, folders, modes)
     for move in moves:
-        if move.final.parent not in new and os.path.lexists(move.final):
+        if os.path.lexists(move.final):
             keep(root, move.final, move.superseded, modes)
             kept[move.superseded.parent] = None
     for folder in kept:

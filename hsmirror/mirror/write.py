@@ -1,6 +1,7 @@
 """Pages in, staged shards out: rows split by room, counted, hashed and compressed on the way.
 
-Memory is bounded by what waits for its piece to fill; when many rooms wait at once, it goes to disk.
+Memory is bounded by what waits for its piece to fill; when many rooms wait at once, it goes to disk. The small
+list of a room stays in memory until the commit that publishes it writes it: one file, one look at it, one sync.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ UNPUBLISHED_BYTES = 4 << 20
 """Of sealed parts in memory, in all lists together, before further ones are written to staging."""
 
 _SMALL_ROWS = 10_000
+"""Of more, however short, a thread counts how many are distinct."""
 
 _GATHERED_BYTES = 2 * PIECE_BYTES
 """Of a page, before it is written what fills a piece: a large page is not there a second time as lines."""
