@@ -10,5 +10,5 @@ from benchmarks.startup import main
 def test_the_start_and_an_unchanged_night_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--rounds", "1"]) == 0
     *_, start, night = capsys.readouterr().out.splitlines()
-    assert start.startswith("| `hsmirror --help` | 0.")
+    assert start.startswith("| `hsmirror --help` | ")
     assert night.startswith("| unchanged small `sync` | ")

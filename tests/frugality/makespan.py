@@ -105,8 +105,15 @@ def _of_bytes(offer: Offer, answered_bytes: int, link: Link) -> float:
     whole = link.latency_seconds * 2 + seconds
     if not further:
         return whole
+    row_seconds = seconds / sum(rows.values())
     # The first page of one of these lists at least has come, too.
-    return max(whole, link.latency_seconds * 3 + seconds * (further + offer.page_rows) / sum(rows.values()))
+    with_first = link.latency_seconds * 3 + row_seconds * (further + offer.page_rows)
+    # The last page is asked for when all but as many as may be under way with it have come; one of each list
+    # may be a short one.
+    told = [name for name, listed in offer.types.items() if listed.tells_rooms]
+    come_before = sum(pages(rows[name], offer.page_rows) - 1 for name in told) - AT_ONCE - len(told)
+    last = link.latency_seconds * 4 + row_seconds * offer.page_rows * come_before if come_before > 0 else 0.0
+    return max(whole, with_first, last)
 
 
 def _last_start(may_start: Sequence[float], per_minute: int, latency: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from frugality.labs import Link
 from frugality.least import ListedType, Offer, first_sync, night_with_new_rooms, repair, unchanged_night
 from frugality.makespan import least_seconds
@@ -50,3 +52,9 @@ def test_sixteen_requests_at_once_a_hundred_a_minute_and_the_line_bound_it() -> 
     assert least_seconds(offer(rows={"a": 100 * 34}), 0, LINK) == 2.0 + 3
     assert least_seconds(offer(rows={"a": 100 * 101}), 0, LINK) == 60.0 + 1 + 1
     assert least_seconds(offer(rows={"a": 100}), 5_000_000, LINK) == 2.0 + 5
+
+
+def test_the_last_page_waits_for_all_but_those_that_are_under_way_with_it() -> None:
+    # Of 28 pages at least eleven whole ones have come before the last one is asked for, at 0.02 s each.
+    least = least_seconds(offer(rows={"a": 100 * 29}), 580_000, LINK)
+    assert least == pytest.approx(4.0 + 11 * 0.02, abs=0.001)
