@@ -21,7 +21,7 @@ from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import FileReceipt
 from hsmirror.archive.segments import Receipts
-from hsmirror.errors import CorruptError
+from hsmirror.errors import CorruptError, StorageError
 
 _READ_BYTES = 4 << 20
 _SYNC_BYTES = 64 << 20
@@ -121,18 +121,29 @@ class PartialFile:
         if self.note is None or not self.size_bytes:
             return
         if self.size_bytes > self._synced_bytes:
-            durable.sync_file(self.path)
+            self._sync()
             self._synced_bytes = self.size_bytes
         note = msgspec.structs.replace(self.note, synced_bytes=self._synced_bytes, path=self._place)
         if note != self._written_note:
             durable.write_whole(self._layout.root, self._note_path, msgspec.json.encode(note), self._modes)
             self._written_note = note
 
+    def _sync(self) -> None:
+        """What cannot be synced is gone, and nothing is known of it any more: a second `keep` keeps nothing."""
+        try:
+            durable.sync_staged(self.path)
+        except StorageError:
+            self._forget()
+            raise
+
     def restart(self) -> None:
         """From byte 0."""
         with durable.disk_errors(f"remove {self.path}"):
             self.path.unlink(missing_ok=True)
             self._note_path.unlink(missing_ok=True)
+        self._forget()
+
+    def _forget(self) -> None:
         self.note = self._written_note = None
         self.size_bytes = self._synced_bytes = 0
         self._restart_hashes()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import anyio
 import msgspec
 import pytest
 from conftest import StartLab
+from faults import disk
 from oracle import differences, held_files
 from sync_runs import run_sync
 
@@ -18,6 +21,8 @@ from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import FileReceipt, Receipt
 from hsmirror.archive.segments import Receipts
+from hsmirror.errors import StorageError
+from hsmirror.mirror import files
 from hsmirror.mirror.commit import Commit, Committer
 from hsmirror.mirror.files import PartialFile, PartialNote, settle_partial_files
 
@@ -111,6 +116,27 @@ def test_a_part_is_cut_to_what_was_synced(layout: Layout) -> None:
     again = PartialFile(layout, PATH, MODES)
     again.open(NOTE.source)
     assert (again.size_bytes, part.path.stat().st_size) == (40, 40)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is of is read from /proc")
+@pytest.mark.parametrize("synced_before", [False, True])
+def test_fault_41_a_part_whose_sync_failed_is_not_kept_by_a_second_try(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch, synced_before: bool
+) -> None:
+    """The system may call the next sync of the same bytes a success, though it never wrote them."""
+    part = part_of(layout, b"x" * 40) if synced_before else PartialFile(layout, PATH, MODES)
+    part.describe(NOTE)
+    monkeypatch.setattr(files, "_SYNC_BYTES", 1)
+    refused = disk.refuse(
+        monkeypatch, "fsync", errno.EIO, below=layout.root, where=lambda path: path.endswith(".part"), times=1
+    )
+    with pytest.raises(StorageError, match="input/output error"):
+        part.append(b"lost")
+    part.keep()  # as whoever fetched it does, however that ended
+    assert refused
+    again = PartialFile(layout, PATH, MODES)
+    again.open(NOTE.source)
+    assert again.size_bytes == 0
 
 
 def test_a_file_with_a_receipt_keeps_its_place(layout: Layout) -> None:

@@ -195,7 +195,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a part's note comes before its bytes are synced",
         "mirror/files.py",
-        "            durable.sync_file(self.path)\n            self._synced_bytes",
+        "            self._sync()\n            self._synced_bytes",
         "            self._synced_bytes",
         (ORDER,),
     ),
