@@ -33,6 +33,9 @@ class Body(Protocol):
             aiohttp.ClientError, OSError, TimedOutError: it broke off; what came before that was given.
         """
 
+    def close(self) -> None:
+        """No more of it is wanted, whether it has ended or not."""
+
 
 def body_of(response: aiohttp.ClientResponse, speed: Speed) -> Body:
     """The body of an answer of which only the head was looked at."""
@@ -80,6 +83,9 @@ class _Gathered:
             raise self._failure
         return gathered[0] if len(gathered) == 1 else b"".join(gathered)
 
+    def close(self) -> None:
+        """It holds nothing."""
+
 
 class _Intake(asyncio.BufferedProtocol):
     """A body of known length, received into two buffers in turn, as long as one of them is free.
@@ -124,9 +130,21 @@ class _Intake(asyncio.BufferedProtocol):
         if self._full:
             self._lent, filled_bytes = self._full.popleft()
             return memoryview(self._lent)[:filled_bytes]
+        self._let_go()
         if self._failure is not None:
             raise self._failure
         return b""
+
+    def close(self) -> None:
+        if self._left_bytes and self._failure is None:
+            self._failure = aiohttp.ClientConnectionError("nobody wants the rest")
+            self._transport.pause_reading()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Of the buffers: a connection under TLS is a ring of objects, which holds this long after its end."""
+        self._free, self._filling, self._lent, self._head = [], None, None, b""
+        self._full.clear()
 
     async def _wait(self) -> None:
         """Until a buffer is full, or nothing more comes."""

@@ -78,17 +78,21 @@ class FileStream:
             CorruptError: it begins as a page does, whatever it calls itself.
         """
         is_first = self.start == 0
-        while True:
-            with translated(self._label):
-                piece = await self._body.piece(size_bytes)
-            if not piece:
-                return
-            # An error page under 200 may claim to be a film, and where neither size nor hash is known, nothing
-            # else tells.
-            if is_first and _PAGE.match(piece):
-                raise CorruptError(f"{self._label} sent a page instead of a recording")
-            is_first = False
-            yield piece
+        try:
+            while True:
+                with translated(self._label):
+                    piece = await self._body.piece(size_bytes)
+                if not piece:
+                    return
+                # An error page under 200 may claim to be a film, and where neither size nor hash is known,
+                # nothing else tells.
+                if is_first and _PAGE.match(piece):
+                    raise CorruptError(f"{self._label} sent a page instead of a recording")
+                is_first = False
+                yield piece
+                del piece  # an error that comes next would hold it
+        finally:
+            self._body.close()
 
 
 class StorageHosts:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
 
@@ -16,6 +18,8 @@ from canned_server import Send, answer, serving, talking_to
 from reliability.skipping_time import SkippingClock, run_skipping
 
 from hsmirror.api.bodies import LARGE_BYTES, Body, body_of
+from hsmirror.api.headers import OfferedHashes
+from hsmirror.api.storage import FileStream
 from hsmirror.api.wire import Speed
 from hsmirror.clock import SystemClock
 from hsmirror.errors import TimedOutError, TransientError
@@ -208,3 +212,57 @@ async def test_a_large_body_that_is_reset_midway_is_worth_another_try() -> None:
             async with wire.open_file(server.address()) as stream:
                 async for _ in stream.pieces(PIECE_BYTES):
                     pass
+
+
+async def read_to_its_end(stream: FileStream, size_bytes: int) -> None:
+    async with aclosing(stream.pieces(size_bytes)) as pieces:
+        async for _ in pieces:
+            pass
+
+
+async def read_a_piece_of(stream: FileStream, size_bytes: int) -> None:
+    async with aclosing(stream.pieces(size_bytes)) as pieces:
+        await anext(pieces)
+
+
+async def read_until_it_breaks_off(stream: FileStream, size_bytes: int) -> None:
+    with suppress(TransientError):
+        await read_to_its_end(stream, size_bytes)
+
+
+@pytest.mark.parametrize(
+    ("read", "sent_bytes"),
+    [
+        pytest.param(read_to_its_end, len(FILM), id="whole"),
+        pytest.param(read_a_piece_of, len(FILM), id="left early"),
+        pytest.param(read_until_it_breaks_off, 2 * LARGE_BYTES, id="broken off"),
+    ],
+)
+@OVER
+async def test_a_large_body_leaves_no_buffer_behind(
+    over_tls: bool, read: Callable[[FileStream, int], Awaitable[None]], sent_bytes: int
+) -> None:
+    """A connection under TLS is a ring of objects, which lives on until a full garbage collection."""
+    bodies, size_bytes = 8, LARGE_BYTES
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(bodies):
+            sent = answer(body=FILM[:sent_bytes], Content_Length=len(FILM))
+            async with body_from(sent, over_tls=over_tls) as body:
+                stream = FileStream(200, 0, len(FILM), None, OfferedHashes(), 0.0, body)
+                await read(stream, size_bytes)
+            del body, stream, sent
+        left_bytes = bytes_allocated_in("bodies.py")
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+        gc.collect()
+    assert left_bytes < size_bytes
+
+
+def bytes_allocated_in(module: str) -> int:
+    """What is still held of what a module has allocated since tracing began."""
+    snapshot = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, f"*/hsmirror/api/{module}")])
+    return sum(trace.size for trace in snapshot.traces)
