@@ -1,8 +1,8 @@
 """How a file's body comes: in pieces, each good until the next one is asked for.
 
 The HTTP client copies a body three times between the connection and who wants it. So the connection of a large
-one is taken over from it, behind the answer's head: bytes are received into one of two buffers while the other
-is hashed and written. What is small comes through the client, which keeps its connection for the next file.
+one is taken over from it, behind the answer's head, and handed back after the last byte: bytes are received
+into one of two buffers while the other is hashed and written. What is small comes through the client.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, Protocol, TypeAlias
 
 import aiohttp
 import anyio
+from aiohttp.client_proto import ResponseHandler
 
 from hsmirror.api.wire import IDLE_SECONDS, Speed
 from hsmirror.errors import TimedOutError
@@ -20,7 +21,7 @@ from hsmirror.errors import TimedOutError
 Piece: TypeAlias = bytes | memoryview
 
 LARGE_BYTES: Final = 1 << 20
-"""From here on the copies cost more than another connection."""
+"""Of what is smaller, most has come by the time that its head was looked at."""
 
 
 class Body(Protocol):
@@ -53,7 +54,7 @@ def body_of(response: aiohttp.ClientResponse, speed: Speed) -> Body:
     ):
         return _Gathered(content, speed)
     head = content.read_nowait() if content.total_bytes else b""
-    return _Intake(connection.transport, connection.protocol, head, size_bytes - len(head), speed)
+    return _Intake(connection.transport, connection.protocol, content, head, size_bytes - len(head), speed)
 
 
 class _Gathered:
@@ -90,19 +91,22 @@ class _Gathered:
 class _Intake(asyncio.BufferedProtocol):
     """A body of known length, received into two buffers in turn, as long as one of them is free.
 
-    Its connection is of no use afterwards: the client has not seen the body's end, and closes it.
+    With the last byte the client has its connection back. Where that does not come it closes it, since it has
+    not seen the body's end.
     """
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        client: asyncio.BaseProtocol,
+        client: ResponseHandler,
+        content: aiohttp.StreamReader,
         head: bytes,
         left_bytes: int,
         speed: Speed,
     ) -> None:
         self._transport = transport
         self._client = client
+        self._content = content
         self._head = head
         self._left_bytes = left_bytes
         self._speed = speed
@@ -113,13 +117,22 @@ class _Intake(asyncio.BufferedProtocol):
         self._lent: bytearray | None = None
         self._news = asyncio.Event()
         self._failure: Exception | None = None
-        transport.pause_reading()
+        self._piece_bytes = 0
+        self._has_more = False
+        """Something came behind the end."""
+        self._is_handed_back = False
+        client.pause_reading()  # it no longer counts the seconds until the next byte, either
         transport.set_protocol(self)
 
     # --- for who takes the pieces ----------------------------------------------------------------------
     async def piece(self, size_bytes: int) -> Piece:
+        if self._is_handed_back:
+            return b""
         if self._free is None:
-            self._free = [bytearray(max(size_bytes, len(self._head) + 1)) for _ in range(2)]
+            whole_bytes = len(self._head) + self._left_bytes
+            self._piece_bytes = min(max(size_bytes, len(self._head) + 1), whole_bytes)
+            buffers = 2 if self._piece_bytes < whole_bytes else 1
+            self._free = [bytearray(self._piece_bytes + 1) for _ in range(buffers)]  # and a byte behind the end
         if self._lent is not None:
             self._free.append(self._lent)
             self._lent = None
@@ -133,6 +146,7 @@ class _Intake(asyncio.BufferedProtocol):
         self._let_go()
         if self._failure is not None:
             raise self._failure
+        self._hand_back()
         return b""
 
     def close(self) -> None:
@@ -145,6 +159,18 @@ class _Intake(asyncio.BufferedProtocol):
         """Of the buffers: a connection under TLS is a ring of objects, which holds this long after its end."""
         self._free, self._filling, self._lent, self._head = [], None, None, b""
         self._full.clear()
+
+    def _hand_back(self) -> None:
+        """Have the client keep the connection for the next file, unless something came that nobody asked for,
+        which would be taken for the next answer.
+        """
+        if self._has_more or not self._client.is_connected():
+            return
+        self._is_handed_back = True
+        self._transport.set_protocol(self._client)
+        # Its parser stands amid the body, and would take whatever comes behind it for more of that.
+        self._client.set_response_params()
+        self._content.feed_eof()
 
     async def _wait(self) -> None:
         """Until a buffer is full, or nothing more comes."""
@@ -180,10 +206,15 @@ class _Intake(asyncio.BufferedProtocol):
     # --- for the transport -----------------------------------------------------------------------------
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # named so by asyncio
         assert self._filling is not None  # without one it does not read
-        return memoryview(self._filling)[self._filled_bytes :][: self._left_bytes]
+        room_bytes = self._piece_bytes - self._filled_bytes
+        if self._left_bytes <= room_bytes:
+            room_bytes = self._left_bytes + 1
+        return memoryview(self._filling)[self._filled_bytes :][:room_bytes]
 
     def buffer_updated(self, nbytes: int) -> None:
         assert self._filling is not None
+        if nbytes > self._left_bytes:
+            nbytes, self._has_more = self._left_bytes, True
         self._filled_bytes += nbytes
         self._left_bytes -= nbytes
         try:
@@ -192,7 +223,7 @@ class _Intake(asyncio.BufferedProtocol):
             if self._left_bytes:
                 self._end(error)
                 return
-        if self._filled_bytes < len(self._filling) and self._left_bytes:
+        if self._filled_bytes < self._piece_bytes and self._left_bytes:
             self._speed.wait()
             return
         self._full.append((self._filling, self._filled_bytes))

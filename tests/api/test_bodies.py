@@ -7,7 +7,7 @@ import gc
 import hashlib
 import ssl
 import tracemalloc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -131,26 +131,73 @@ async def test_a_body_of_unknown_length_comes_whole_too() -> None:
         assert is_film(await whole(body))
 
 
-async def test_small_bodies_share_a_connection_and_large_ones_close_theirs() -> None:
+@OVER
+async def test_small_and_large_bodies_that_were_read_to_their_end_share_a_connection(over_tls: bool) -> None:
+    bodies = [b"small", FILM, FILM, b"small"]
+    ports = await ports_of_requests(bodies, over_tls=over_tls)
+    assert len(set(ports)) == 1
+
+
+async def test_a_large_body_that_was_left_early_closes_its_connection() -> None:
+    ports = await ports_of_requests([FILM, FILM], most_bytes=LARGE_BYTES)
+    assert ports[0] != ports[1]
+
+
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+async def test_a_host_that_wants_no_second_request_gets_none_on_that_connection(connection: str) -> None:
+    ports = await ports_of_requests([FILM, FILM], Connection=connection)
+    assert (ports[0] == ports[1]) == (connection == "keep-alive")
+
+
+@pytest.mark.parametrize("more", [b"more", answer(body=b"of another")], ids=["garbage", "an answer"])
+@OVER
+async def test_what_a_host_sends_behind_a_large_body_is_never_the_next_answer(
+    over_tls: bool, more: bytes
+) -> None:
+    bodies = [FILM + more, b"small"]
+    ports = await ports_of_requests(bodies, over_tls=over_tls, announced=[len(FILM), 5])
+    assert ports[0] != ports[1]
+
+
+async def ports_of_requests(
+    bodies: Sequence[bytes],
+    *,
+    over_tls: bool = False,
+    most_bytes: int = 2 * len(FILM),
+    announced: Sequence[int] = (),
+    **headers: str,
+) -> list[int]:
+    """From which port of the client each body was asked for, one after the other."""
     ports: list[int] = []
-    bodies = [b"small", b"small", FILM, b"small"]
+    sizes = announced or [len(body) for body in bodies]
 
     async def keep(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(10):
             while await reader.readuntil(b"\r\n\r\n"):
+                number = len(ports)
                 ports.append(writer.get_extra_info("peername")[1])
-                writer.write(answer(body=bodies[len(ports) - 1]))
+                writer.write(answer(body=bodies[number], Content_Length=sizes[number], **headers))
+                await writer.drain()
 
-    async with serving_connections(keep) as url, aiohttp.ClientSession() as session:
-        for body in bodies:
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(CERTIFICATE)))
+    async with (
+        serving_connections(keep, over_tls=over_tls) as url,
+        aiohttp.ClientSession(connector=connector, auto_decompress=False, read_bufsize=1 << 19) as session,
+    ):
+        for expected, size_bytes in zip(bodies, sizes, strict=True):
+            received = b""
             async with session.get(url) as response:
-                received = await whole(body_of(response, Speed(SystemClock())))
-            assert len(received) == len(body)
-    assert ports[0] == ports[1] == ports[2] != ports[3]
+                body = body_of(response, Speed(SystemClock()))
+                while len(received) < most_bytes and (piece := await body.piece(PIECE_BYTES)):
+                    received += piece
+                body.close()
+            assert expected.startswith(received)
+            assert len(received) >= min(most_bytes, size_bytes)
+    return ports
 
 
 @asynccontextmanager
-async def serving_connections(serve: Send) -> AsyncIterator[str]:
+async def serving_connections(serve: Send, *, over_tls: bool) -> AsyncIterator[str]:
     async def until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await serve(reader, writer)
@@ -159,9 +206,12 @@ async def serving_connections(serve: Send) -> AsyncIterator[str]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(until_closed, "127.0.0.1", 0)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    server = await asyncio.start_server(until_closed, "127.0.0.1", 0, ssl=context if over_tls else None)
+    scheme = "https" if over_tls else "http"
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        yield f"{scheme}://localhost:{server.sockets[0].getsockname()[1]}/"
     finally:
         server.close()
 
