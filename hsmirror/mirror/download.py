@@ -6,8 +6,8 @@ line-up hands them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 
@@ -252,7 +252,8 @@ class Downloader:
                 self._stopped_by = error
             self._again(job, error, None)
         else:
-            await self._uncommitted.acquire()
+            async with _kept_unless_committed(partial):
+                await self._uncommitted.acquire()
             self._tasks.start_soon(self._commit, job, partial, receipt)
 
     def _again(self, job: _Job, error: UpstreamError, delay_seconds: float | None) -> None:
@@ -296,15 +297,12 @@ class Downloader:
     async def _commit(self, job: _Job, partial: PartialFile, receipt: FileReceipt) -> None:
         settled = settled_receipts(self._context, job.path)
         self._bytes_done += receipt.size_bytes
+        commit = Commit([Placement(partial.path, receipt)], receipts=settled)
         try:
-            await self._context.committer.commit(Commit([Placement(partial.path, receipt)], receipts=settled))
-            if partial.is_noted:
-                await anyio.to_thread.run_sync(partial.forget_note)
-        except anyio.get_cancelled_exc_class():
-            # Stopped before its turn came; or the commit is under way all the same, and takes the file away.
-            with anyio.CancelScope(shield=True), suppress(StorageError):
-                await anyio.to_thread.run_sync(partial.keep)
-            raise
+            async with _kept_unless_committed(partial):
+                await self._context.committer.commit(commit)
+                if partial.is_noted:
+                    await anyio.to_thread.run_sync(partial.forget_note)
         finally:
             self._uncommitted.release()
         job.counts.fetched += 1
@@ -322,3 +320,16 @@ class Downloader:
             )
         )
         self._due += pending_receipts(self._context, path, recording, why, is_failure=True)
+
+
+@asynccontextmanager
+async def _kept_unless_committed(partial: PartialFile) -> AsyncIterator[None]:
+    """Stopped before its commit's turn came, or failed with the commit of another, a recording is for the next
+    run to commit, and is not fetched again. Where the commit is under way all the same, it takes the file away.
+    """
+    try:
+        yield
+    except (anyio.get_cancelled_exc_class(), StorageError):
+        with anyio.CancelScope(shield=True), suppress(StorageError):
+            await anyio.to_thread.run_sync(partial.keep)
+        raise

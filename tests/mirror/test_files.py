@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -22,9 +24,10 @@ from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import FileReceipt, Receipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.errors import StorageError
-from hsmirror.mirror import files
+from hsmirror.mirror import download, files
 from hsmirror.mirror.commit import Commit, Committer
 from hsmirror.mirror.files import PartialFile, PartialNote, settle_partial_files
+from hsmirror.mirror.transfer import Transfers
 
 MODES = Modes()
 NOW = 2_000_000_000.0
@@ -181,29 +184,86 @@ async def test_stopped_before_its_commit_a_recording_is_not_fetched_again(
     start_lab: StartLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = await start_lab(rooms=1, recordings_per_room=2)
-    commit, waiting = Committer.commit, 0
-    both_wait = anyio.Event()
+    waiting, both_wait = 0, anyio.Event()
 
-    async def never_commit_files(self: Committer, *commits: Commit) -> None:
+    async def wait_for_ever() -> None:
         nonlocal waiting
-        if not any(isinstance(each.receipt, FileReceipt) for one in commits for each in one.placements):
-            await commit(self, *commits)
-            return
         waiting += 1
         if waiting == 2:
             both_wait.set()
         await anyio.sleep_forever()
 
-    monkeypatch.setattr(Committer, "commit", never_commit_files)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(run_sync, lab, tmp_path)
-        await both_wait.wait()
-        tasks.cancel_scope.cancel()
-    monkeypatch.undo()
+    with commits_of_files(monkeypatch, wait_for_ever):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run_sync, lab, tmp_path)
+            await both_wait.wait()
+            tasks.cancel_scope.cancel()
 
     report = await run_sync(lab, tmp_path)
     assert (report.exit_status, report.downloaded_bytes) == (0, 0)
     assert differences(tmp_path / "archive", lab.source) == {}
+
+
+async def test_stopped_while_too_many_others_wait_for_their_commit_a_recording_is_not_fetched_again(
+    start_lab: StartLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = await start_lab(rooms=1, recordings_per_room=2)
+    monkeypatch.setattr(download, "_UNCOMMITTED_FILES", 1)
+    fetch, fetched = Transfers.fetch, 0
+    both_are_fetched = anyio.Event()
+
+    async def count(self: Transfers, *arguments: Any) -> str:
+        nonlocal fetched
+        proven_by = await fetch(self, *arguments)
+        fetched += 1
+        if fetched == 2:
+            both_are_fetched.set()
+        return proven_by
+
+    monkeypatch.setattr(Transfers, "fetch", count)
+    with commits_of_files(monkeypatch, anyio.sleep_forever):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(run_sync, lab, tmp_path)
+            await both_are_fetched.wait()
+            tasks.cancel_scope.cancel()
+
+    report = await run_sync(lab, tmp_path)
+    assert (report.exit_status, report.downloaded_bytes) == (0, 0)
+    assert differences(tmp_path / "archive", lab.source) == {}
+
+
+async def test_a_recording_whose_commit_failed_with_that_of_another_is_not_fetched_again(
+    start_lab: StartLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = await start_lab(rooms=1, recordings_per_room=1)
+
+    async def fail() -> None:
+        raise StorageError("cannot sync another file: the disk reports an input/output error: check it")
+
+    with commits_of_files(monkeypatch, fail), pytest.raises(StorageError, match="another file"):
+        await run_sync(lab, tmp_path)
+
+    report = await run_sync(lab, tmp_path)
+    assert (report.exit_status, report.downloaded_bytes) == (0, 0)
+    assert differences(tmp_path / "archive", lab.source) == {}
+
+
+@contextmanager
+def commits_of_files(
+    monkeypatch: pytest.MonkeyPatch, carry_out: Callable[[], Awaitable[None]]
+) -> Iterator[None]:
+    """What becomes of recordings' commits; those of lists are carried out."""
+    commit = Committer.commit
+
+    async def commit_lists_alone(self: Committer, *commits: Commit) -> None:
+        if any(isinstance(each.receipt, FileReceipt) for one in commits for each in one.placements):
+            await carry_out()
+        else:
+            await commit(self, *commits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Committer, "commit", commit_lists_alone)
+        yield
 
 
 def test_a_part_has_no_note_until_some_of_it_is_kept(layout: Layout) -> None:
