@@ -13,7 +13,13 @@ from hsmirror.api.addresses import SignedAddress, parse_address
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.envelope import Page, parse_document, parse_page
 from hsmirror.api.paging import Ask
-from hsmirror.errors import CorruptError, ForbiddenError, InvalidParameterError, NotFoundError
+from hsmirror.errors import (
+    CorruptError,
+    ForbiddenError,
+    InvalidParameterError,
+    NotFoundError,
+    UnaffordableListError,
+)
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.fetch import Request
 from hsmirror.mirror.lists import LARGEST_LIMIT, page_request
@@ -36,6 +42,8 @@ class _Listing:
     under_way: anyio.Event | None = None
     has_failed: bool = False
     """Its pages do not hold what they should."""
+    unaffordable: dict[str | None, UnaffordableListError] = field(default_factory=dict)
+    """By room: the limits do not leave as many requests as its list needs."""
 
     @contextmanager
     def being_read(self) -> Iterator[None]:
@@ -71,6 +79,7 @@ class FreshAddresses:
 
         Raises:
             NotFoundError: its list no longer has it.
+            UnaffordableListError: the limits do not leave what its room's list needs.
             RefusedAddressError, UpstreamError: as its list or its mint answers.
         """
         if recording.mint_path is not None:
@@ -145,12 +154,19 @@ class FreshAddresses:
 
     async def _read_room(self, listing: _Listing, recording: Recording) -> None:
         experiment, room = recording.experiment, recording.room
+        if room in listing.unaffordable:
+            raise listing.unaffordable[room]  # to find out again would cost a request for each recording
         scope, scope_id = (Scope.EXPERIMENT, experiment) if room is None else (Scope.ROOM, room)
-        await self._context.reader.read(
-            ListKey(experiment, _RECORDINGS, scope, scope_id, room),
-            _AddressSink(self, listing, experiment),
-            urgency=Urgency.ADDRESS,
-        )
+        try:
+            await self._context.reader.read(
+                ListKey(experiment, _RECORDINGS, scope, scope_id, room),
+                _AddressSink(self, listing, experiment),
+                urgency=Urgency.ADDRESS,
+            )
+        except UnaffordableListError as error:
+            listing.unaffordable[room] = error
+            if recording.source not in listing.addresses:  # its first page has come
+                raise
 
     def take(self, page: Page, listing: _Listing, experiment: str) -> list[str]:
         """Keep the addresses of a page of recordings in place of those that have expired; gives its sources."""

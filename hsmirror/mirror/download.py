@@ -24,6 +24,7 @@ from hsmirror.errors import (
     StorageError,
     ThrottledError,
     TransientError,
+    UnaffordableListError,
     UpstreamError,
 )
 from hsmirror.mirror.addresses import FreshAddresses
@@ -248,7 +249,8 @@ class Downloader:
         except KeyRefusedError:
             raise
         except UpstreamError as error:
-            if isinstance(error, BudgetExhaustedError):
+            # A list that is too long for the limits keeps addresses from its own recordings alone.
+            if isinstance(error, BudgetExhaustedError) and not isinstance(error, UnaffordableListError):
                 self._stopped_by = error
             self._again(job, error, None)
         else:

@@ -12,12 +12,13 @@ import pytest
 from virtual_time import FakeAnswer, VirtualClock, gate_and_budget, run_in_virtual_time
 
 from hsmirror.api.addresses import SignedAddress, parse_address
-from hsmirror.errors import ForbiddenError, NotFoundError
+from hsmirror.errors import ForbiddenError, NotFoundError, UnaffordableListError
 from hsmirror.mirror.addresses import FreshAddresses
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.fetch import Fetcher
 from hsmirror.mirror.lists import ListReader, PageSizes
 from hsmirror.mirror.recordings import Recording
+from hsmirror.pace.budget import Limits
 from hsmirror.serve.envelope import PageFacts, document_paging, rows_envelope
 
 EXPERIMENT = "exp_one"
@@ -43,6 +44,8 @@ class Server:
     files: list[int] = field(default_factory=lambda: list(range(FILES)))
     lists_experiments: bool = True
     without_address: set[int] = field(default_factory=set)
+    most_rows: int = 1000
+    """Of a page."""
     asked: list[str] = field(default_factory=list)
 
     async def get(self, path: str, params: Mapping[str, str], *, timeout_seconds: float) -> FakeAnswer:
@@ -52,7 +55,7 @@ class Server:
         if scope == "experiment" and not self.lists_experiments:
             raise ForbiddenError("403")
         files = [each for each in self.files if scope == "experiment" or room_of(each) == scope_id]
-        offset, limit = int(params["offset"]), int(params["limit"])
+        offset, limit = int(params["offset"]), min(int(params["limit"]), self.most_rows)
         page = files[offset : offset + limit]
         facts = PageFacts(len(files), len(page), offset, limit)
         return FakeAnswer(rows_envelope([self._row(each) for each in page], document_paging(facts)))
@@ -77,13 +80,24 @@ def recording(number: int) -> Recording:
 
 
 def ask(
-    script: Callable[[Server, FreshAddresses], Awaitable[None]], *, listed: bool = True, **server: Any
+    script: Callable[[Server, FreshAddresses], Awaitable[None]],
+    *,
+    listed: bool = True,
+    requests_left: int | None = None,
+    **server: Any,
 ) -> Server:
-    """Run a script against a server whose list has been read before, unless not `listed`."""
+    """Run a script against a server whose list has been read before, unless not `listed`.
+
+    `requests_left` is what the limits allow of a run that may not wait for more.
+    """
 
     async def main(clock: VirtualClock) -> Server:
         upstream = Server(clock, **server)
-        gate, budget = gate_and_budget(clock)
+        if requests_left is None:
+            gate, budget = gate_and_budget(clock)
+        else:
+            limits = Limits(requests_per_hour=requests_left)
+            gate, budget = gate_and_budget(clock, limits=limits, longest_wait_seconds=0)
         fetcher = Fetcher(upstream, gate, budget, clock, lambda: 0.5)
         context = OfOneRun(fetcher, ListReader(fetcher, PageSizes(), concurrent_pages=4), clock)
         addresses = FreshAddresses(cast(Context, context), loopback_allowed=False)
@@ -192,3 +206,37 @@ def test_a_row_that_is_gone_is_an_error_of_its_own() -> None:
 
     asked = ask(script, files=[number for number in range(FILES) if number != 7]).asked
     assert asked == ["experiment", "room"]
+
+
+UNAFFORDABLE = {"listed": False, "most_rows": 1, "requests_left": FILES_A_ROOM - 1}
+"""The room's list has a page a file, one more than may be asked for."""
+
+
+def test_a_room_whose_list_the_limits_do_not_leave_is_asked_for_once() -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        for number in (3, 2):
+            with pytest.raises(UnaffordableListError):
+                await addresses.fresh(recording(number))
+
+    assert ask(script, **UNAFFORDABLE).asked == ["room"]
+
+
+@pytest.mark.parametrize("before", [(), (3,)])
+def test_what_the_first_page_of_such_a_list_tells_is_used(before: tuple[int, ...]) -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        for number in before:
+            with pytest.raises(UnaffordableListError):
+                await addresses.fresh(recording(number))
+        assert leads_to(await addresses.fresh(recording(0)), 0)
+
+    assert ask(script, **UNAFFORDABLE).asked == ["room"]
+
+
+def test_another_room_is_asked_for_all_the_same() -> None:
+    async def script(server: Server, addresses: FreshAddresses) -> None:
+        with pytest.raises(UnaffordableListError):
+            await addresses.fresh(recording(3))
+        first_of_another = FILES_A_ROOM
+        assert leads_to(await addresses.fresh(recording(first_of_another)), first_of_another)
+
+    assert ask(script, **UNAFFORDABLE).asked == ["room", "room"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,9 +14,14 @@ from aiohttp import web
 from oracle import EXPERIMENT, differences, held_files, ledger_files, receipts
 from sync_runs import run_sync, the_experiment
 
+from hsmirror.api.addresses import SignedAddress
+from hsmirror.errors import UnaffordableListError
 from hsmirror.lab.answers import AnswerOptions
 from hsmirror.lab.server import LabFaults
 from hsmirror.lab.storage import StorageOptions
+from hsmirror.mirror.addresses import FreshAddresses
+from hsmirror.mirror.download import Downloader
+from hsmirror.mirror.recordings import Recording
 
 FEW = {"events_per_room": 10, "recordings_per_room": 2}
 RECORDINGS = {"data_types": ("recordings",)}
@@ -369,3 +374,28 @@ async def test_an_address_within_a_private_network_is_not_visited(start_lab, tmp
     assert the_experiment(report).files_failed == 2
     assert lab.statistics().storage_requests == 0
     assert all("10.0.0.7" in problem.what and "?" not in problem.what for problem in report.problems)
+
+
+async def test_a_list_that_the_limits_do_not_leave_keeps_addresses_from_its_own_recordings_alone(
+    start_lab, tmp_path, monkeypatch
+):
+    lab = await start_lab(rooms=2, events_per_room=10, recordings_per_room=3)
+    add = Downloader.add
+    addresses: dict[str, SignedAddress] = {}
+    rooms: set[str | None] = set()
+
+    def add_without_address(self: Downloader, recording: Recording) -> None:
+        assert recording.address is not None
+        addresses[recording.source] = recording.address
+        rooms.add(recording.room)
+        add(self, replace(recording, address=None))
+
+    async def fresh(self: FreshAddresses, recording: Recording) -> SignedAddress:
+        if recording.room == min(rooms, key=str):
+            raise UnaffordableListError("its list is too long", resume_at=0.0, exceeds_limits=False)
+        return addresses[recording.source]
+
+    monkeypatch.setattr(Downloader, "add", add_without_address)
+    monkeypatch.setattr(FreshAddresses, "fresh", fresh)
+    report = await run_sync(lab, tmp_path, overrides={"limits.max_concurrent_downloads": 1}, **RECORDINGS)
+    assert (the_experiment(report).files_fetched, the_experiment(report).files_failed) == (3, 3)
