@@ -197,7 +197,8 @@ class LineUp(Generic[Job]):
             nonlocal is_ending
             is_ending = True
             self._ending += 1
-            self._prepare()
+            # Not here: a timer calls this, and what is raised in one reaches nobody.
+            self._tasks.start_soon(self._prepare_ahead)
 
         with self._pace.busy(), OnceAhead(end_is_near) as ahead:
             try:
@@ -208,6 +209,9 @@ class LineUp(Generic[Job]):
     def _wake(self) -> None:
         self._news.set()
         self._news = anyio.Event()
+
+    async def _prepare_ahead(self) -> None:
+        self._prepare()
 
     def _prepare(self) -> None:
         """Have as many files ready as there are workers that wait, or will in a moment."""
