@@ -200,6 +200,9 @@ class _Intake(asyncio.BufferedProtocol):
         self._failure = failure
         if self._filling is not None and self._filled_bytes:
             self._full.append((self._filling, self._filled_bytes))
+        elif self._head:  # no piece has been asked for yet
+            self._full.append((bytearray(self._head), len(self._head)))
+            self._head = b""
         self._fill_next()
         self._news.set()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import hashlib
+import socket
 import ssl
+import struct
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -262,6 +264,41 @@ async def test_a_large_body_that_is_reset_midway_is_worth_another_try() -> None:
             async with wire.open_file(server.address()) as stream:
                 async for _ in stream.pieces(PIECE_BYTES):
                     pass
+
+
+@OVER
+async def test_what_came_with_the_head_is_given_though_the_connection_is_lost_before_the_first_piece(
+    over_tls: bool,
+) -> None:
+    is_taken_over = asyncio.Event()
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer(body=FILM[:10_000], Content_Length=len(FILM)))
+        await is_taken_over.wait()
+        connection = writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no end
+        writer.transport.abort()
+
+    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=str(CERTIFICATE)))
+    received = b""
+    async with (
+        asyncio.timeout(10),
+        serving_connections(reset, over_tls=over_tls) as url,
+        aiohttp.ClientSession(connector=connector, auto_decompress=False, read_bufsize=1 << 19) as session,
+        session.get(url) as response,
+    ):
+        head_bytes = response.content.total_bytes
+        connection = response.connection
+        body = body_of(response, Speed(SystemClock()))
+        is_taken_over.set()
+        while over_tls and connection is not None and connection.transport is not None:
+            await asyncio.sleep(0.001)  # under TLS it is noticed though nobody reads
+        with pytest.raises((aiohttp.ClientError, OSError)):
+            async for piece in pieces_of(body):
+                received += piece
+    assert 0 < head_bytes == len(received)
+    assert FILM.startswith(received)
 
 
 async def read_to_its_end(stream: FileStream, size_bytes: int) -> None:
