@@ -321,6 +321,13 @@ MUTANTS: tuple[Mutant, ...] = (
         (f"{SIGNED}::test_fault_28_a_range_that_is_ignored_starts_the_file_from_zero",),
     ),
     Mutant(
+        "what comes behind a recording is the next one's answer",
+        "api/bodies.py",
+        "        if self._has_more or not self._client.is_connected():",
+        "        if not self._client.is_connected():",
+        ("tests/api/test_bodies.py",),
+    ),
+    Mutant(
         "a page passes for a recording",
         "api/storage.py",
         "        if is_first and _PAGE.match(piece):",
