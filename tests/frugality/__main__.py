@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="leave out the rest")
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the tables there, too")
     chosen = parser.parse_args(arguments)
-    page = [_when(arguments)]
+    page = [_when(chosen)]
     for name in chosen.only:
         page.append("\n".join(_section(name, long=chosen.long)))
         sys.stdout.write(page[-1] + "\n")
@@ -47,8 +47,9 @@ def _section(name: str, *, long: bool) -> Iterator[str]:
     yield ""
 
 
-def _when(arguments: Sequence[str]) -> str:
-    command = " ".join(("PYTHONPATH=tests python -m frugality", *arguments))
+def _when(chosen: argparse.Namespace) -> str:
+    parts = () if tuple(chosen.only) == PARTS else ("--only", *chosen.only)
+    command = " ".join(("PYTHONPATH=tests python -m frugality", *(["--long"] * chosen.long), *parts))
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d} with `{command}`: hsmirror {__version__}, "
         f"Python {platform.python_version()}, {platform.system()}, {os.cpu_count()} cores, virtual time.\n"
