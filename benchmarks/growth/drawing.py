@@ -27,7 +27,7 @@ _STYLE = style(
   .two { stroke: #bc4c00; fill: #bc4c00; }
   .three { stroke: #8250df; fill: #8250df; }
   .line.one, .line.two, .line.three { fill: none; }
-  text.one, text.two, text.three { stroke: none; }
+  tspan.one, tspan.two, tspan.three { stroke: none; }
 """,
     """    .grid { stroke: #3d444d; }
     .linear { stroke: #656c76; }
@@ -96,23 +96,24 @@ def _panel(curves: Sequence[Curve], title: str, of: Callable[[Cost], float], x: 
         )
     for power in across.powers:
         label = f"{10**power:,}</text>\n"
+        # At the right edge there is no room for the second half of a long one.
+        anchor = "end" if power == across.highest else "middle"
         parts.append(
-            f'<text class="quiet" x="{across.at(10.0**power)}" y="{bottom + 16}" text-anchor="middle">{label}'
+            f'<text class="quiet" x="{across.at(10.0**power)}" y="{bottom + 16}" text-anchor="{anchor}">{label}'
         )
     parts.append(_linear(across, up, left, bottom, width))
-    parts += [
-        _line(curve, hue, of, across, up, y=top + 14 + 15 * number)
-        for number, (curve, hue) in enumerate(zip(curves, _HUES, strict=False))
-    ]
+    coloured = list(zip(curves, _HUES, strict=False))
+    parts += [_line(curve, hue, of, across, up) for curve, hue in coloured]
+    names = "".join(f'<tspan class="{hue}" dx="12">{escape(curve.what)}</tspan>' for curve, hue in coloured)
+    parts.append(f'<text x="{left + width}" y="{y + 16}" text-anchor="end">{names}</text>\n')
     return "".join(parts)
 
 
-def _line(curve: Curve, hue: str, of: Callable[[Cost], float], across: _Scale, up: _Scale, *, y: float) -> str:
+def _line(curve: Curve, hue: str, of: Callable[[Cost], float], across: _Scale, up: _Scale) -> str:
     points = [(across.at(size), up.at(of(cost))) for size, cost in curve.costs.items()]
     path = "M" + "L".join(f"{x} {height}" for x, height in points)
     dots = "".join(f'<circle class="{hue}" cx="{x}" cy="{height}" r="3"/>\n' for x, height in points)
-    name = f'<text class="{hue}" x="{across.begin + 8}" y="{y}">{escape(curve.what)}</text>\n'
-    return f'<path class="line {hue}" d="{path}"/>\n{dots}{name}'
+    return f'<path class="line {hue}" d="{path}"/>\n{dots}'
 
 
 def _linear(across: _Scale, up: _Scale, left: float, bottom: float, width: float) -> str:
