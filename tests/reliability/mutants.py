@@ -639,7 +639,8 @@ def _unmutated(mutants: Sequence[Mutant], tree: Path) -> str:
 def _copy(tree: Path) -> Path:
     for name in ("hsmirror", "tests"):
         shutil.copytree(TREE / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
-    shutil.copy(TREE / "pyproject.toml", tree)
+    for name in ("pyproject.toml", "config.example.toml"):
+        shutil.copy(TREE / name, tree)
     return tree
 
 
