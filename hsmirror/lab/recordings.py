@@ -138,7 +138,7 @@ class RecordingFiles:
                 f"the lab cannot write its recording {path}: {error.strerror}; "
                 "free some space or give it another folder"
             ) from error
-        crc32c_digest: bytes = crc32c.digest()  # type: ignore[no-untyped-call]
+        crc32c_digest: bytes = crc32c.digest()  # type: ignore[no-untyped-call]  # nor here
         served = RecordingFile(
             recording_id=plan.id,
             room_id=plan.room.id,
