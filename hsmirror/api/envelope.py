@@ -11,6 +11,7 @@ import json
 import re
 import types
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from operator import attrgetter
@@ -266,8 +267,19 @@ def _key_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
 @cache
 def _keys_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     """Decodes a whole answer into just these fields of each row."""
-    rows = types.GenericAlias(list, (_key_decoder(fields).type,))
-    return msgspec.json.Decoder(msgspec.defstruct("KeysOfPage", [("data", rows)], gc=False))
+    return _column_decoder(_key_decoder(fields).type)
+
+
+@cache
+def _texts_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    """The same, and refuses an answer of which a row lacks one of them, or has no text in it."""
+    return _column_decoder(msgspec.defstruct("Texts", [(name, str) for name in fields], gc=False))
+
+
+def _column_decoder(row: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(
+        msgspec.defstruct("Columns", [("data", types.GenericAlias(list, (row,)))], gc=False)
+    )
 
 
 @cache
@@ -278,12 +290,23 @@ def _without_rooms(data_type: DataType) -> DataType:
 def _read_keys(body: bytes, data_type: DataType) -> tuple[Sequence[str | None], Sequence[str | None]]:
     ids, rooms = data_type.id_fields, data_type.room_fields
     # Nearly always the first field of each holds a text in every row; only the others make it look further.
-    rows = _keys_decoder(ids[:1] + rooms[:1]).decode(body).data
-    first_ids, first_rooms = _first_column(rows, ids), _first_column(rows, rooms)
-    if first_ids is not None and first_rooms is not None:
-        return first_ids, first_rooms
+    firsts = ids[:1] + rooms[:1]
+    if not any("." in field for field in firsts):
+        with suppress(msgspec.ValidationError):
+            rows = _texts_decoder(firsts).decode(body).data
+            first_ids, first_rooms = _texts(rows, ids), _texts(rows, rooms)
+            if first_ids is not None and first_rooms is not None:
+                return first_ids, first_rooms
     rows = _keys_decoder(ids + rooms).decode(body).data
-    return first_ids or _column(rows, ids), first_rooms or _column(rows, rooms)
+    return _column(rows, ids), _column(rows, rooms)
+
+
+def _texts(rows: Sequence[object], fields: tuple[str, ...]) -> Sequence[str | None] | None:
+    """The first of `fields` of rows that are known to hold a text there; None where one is empty."""
+    if not fields:
+        return [None] * len(rows)
+    texts = list(map(attrgetter(fields[0]), rows))
+    return texts if all(texts) else None
 
 
 def _column(rows: Sequence[object], fields: tuple[str, ...]) -> Sequence[str | None]:

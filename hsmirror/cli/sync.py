@@ -83,9 +83,9 @@ def _run(
     longest_wait: float | None,
 ) -> RunReport:
     from hsmirror.cli import progress
-    from hsmirror.cli.heap import share_one_heap
+    from hsmirror.cli.heap import settle_heap
 
-    share_one_heap()
+    settle_heap()
     _say_opening(job, invocation.output)
     with progress.showing(invocation.output) as on_start:
         return signals.run(

@@ -6,11 +6,10 @@ list of a room stays in memory until the commit that publishes it writes it: one
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
 import anyio
@@ -235,16 +234,9 @@ class ListWriter:
         if key.room is not None:
             yield key.room, page.rows
             return
-        if len(set(page.rooms)) == 1:
-            yield page.rooms[0], page.rows
-            return
-        # Rows of a room mostly follow one another: taken run by run, not row by row.
-        grouped: dict[str | None, list[Row]] = {}
-        start = 0
-        for room, run in groupby(page.rooms):
-            end = start + len(list(run))
-            grouped.setdefault(room, []).extend(page.rows[start:end])
-            start = end
+        grouped: defaultdict[str | None, list[Row]] = defaultdict(list)
+        for room, row in zip(page.rooms, page.rows, strict=True):
+            grouped[room].append(row)
         yield from grouped.items()
 
     def _lines(self, rows: Sequence[Row]) -> bytes:

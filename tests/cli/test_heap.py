@@ -12,10 +12,10 @@ import pytest
 
 _HEAPS = """
 import ctypes, sys, threading
-from hsmirror.cli.heap import share_one_heap
+from hsmirror.cli.heap import settle_heap
 
 if sys.argv[2] == "shared":
-    share_one_heap()
+    settle_heap()
 libc = ctypes.CDLL(None)
 libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p
 all_have_some = threading.Barrier(4)
