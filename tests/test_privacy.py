@@ -20,6 +20,7 @@ from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import ListReceipt, PendingReceipt, ShardReceipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.archive.shards import Form
+from hsmirror.archive.spool import Spool
 from hsmirror.archive.verify import verify
 from hsmirror.cli.main import main
 from hsmirror.errors import StorageError
@@ -94,7 +95,7 @@ def test_fault_63_what_is_staged_is_private_while_it_grows(tmp_path: Path) -> No
     builder.add(b"1\n" * (1 << 20))
     builder.flush()
     builder.add(b"2\n")
-    builder.spill()
+    builder.spill(Spool(staging.new_path()))
     partial = PartialFile(layout, "experiment_id=e/files/room_id=r/rec.mp4", Modes())
     partial.open("bucket/rec.mp4")
     partial.describe(PartialNote("bucket/rec.mp4", None, None))

@@ -317,18 +317,13 @@ def _folders_in(folder: Path) -> list[Path]:
         return [folder / entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
-def spool(path: Path, content: bytes) -> None:
-    """Append to a file that this run alone reads, and no crash need survive; made if need be, private.
+def open_private(path: Path) -> int:
+    """A file that this run alone appends to and reads, and no crash need survive; made if need be.
 
     Raises:
-        StorageError: as its text says. The file is of no use then.
+        OSError: it cannot be opened.
     """
-    with disk_errors(f"write {path}"):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, _PRIVATE)
-        try:
-            _write(descriptor, content)
-        finally:
-            os.close(descriptor)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _NO_FOLLOW, _PRIVATE)
 
 
 def append(path: Path, content: bytes | memoryview, modes: Modes, *, synced: bool = False) -> None:
@@ -347,7 +342,7 @@ def append(path: Path, content: bytes | memoryview, modes: Modes, *, synced: boo
             if before_bytes == 0 and os.name != "nt":
                 os.fchmod(descriptor, modes.file)
             try:
-                _write(descriptor, content)
+                write_all(descriptor, content)
                 _require_size(descriptor, before_bytes + len(content))
                 if synced:
                     os.fsync(descriptor)
@@ -359,7 +354,12 @@ def append(path: Path, content: bytes | memoryview, modes: Modes, *, synced: boo
             os.close(descriptor)
 
 
-def _write(descriptor: int, content: bytes | memoryview) -> None:
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
+    """However many calls it takes.
+
+    Raises:
+        OSError: the disk did not take all of it.
+    """
     left = memoryview(content)
     while left:
         written = os.write(descriptor, left)

@@ -21,6 +21,7 @@ from isal import igzip, igzip_lib, isal_zlib
 
 from hsmirror.archive import durable
 from hsmirror.archive.layout import SUFFIXES
+from hsmirror.archive.spool import NO_LINK, Spool
 from hsmirror.errors import ConfigurationError, DamagedError, StorageError
 
 PIECE_BYTES = 1 << 20
@@ -93,9 +94,11 @@ class ShardBuilder:
         "_closed",
         "_compress",
         "_form",
+        "_link",
         "_modes",
         "_part",
         "_spilled_bytes",
+        "_spool",
         "_stem",
         "_waiting",
         "waiting_bytes",
@@ -109,6 +112,8 @@ class ShardBuilder:
         self._waiting: list[bytes] = []
         self.waiting_bytes = 0
         """In memory."""
+        self._spool: Spool | None = None
+        self._link = NO_LINK
         self._spilled_bytes = 0
         self._closed: list[StagedPart] = []
         self._part: _OpenPart | None = None
@@ -132,10 +137,16 @@ class ShardBuilder:
         if self.pending_bytes >= PIECE_BYTES:
             self._write(self._take(), is_last=False)
 
-    def spill(self) -> None:
-        """Move what waits in memory to disk as it is: for when many rooms wait at once."""
+    def spill(self, spool: Spool) -> None:
+        """Move what waits in memory to disk as it is: for when many rooms wait at once.
+
+        What was spilled before is in the same spool, or goes there.
+        """
+        if self._spool is not None and self._spool is not spool and self._spilled_bytes:
+            self.waiting_bytes += self._spilled_bytes
+            self._waiting.insert(0, self._take_spilled())
         if self._waiting:
-            durable.spool(self._spool, b"".join(self._waiting))
+            self._spool, self._link = spool, spool.push(b"".join(self._waiting), self._link)
             self._spilled_bytes += self.waiting_bytes
             self._waiting, self.waiting_bytes = [], 0
 
@@ -147,9 +158,9 @@ class ShardBuilder:
 
     @property
     def is_small(self) -> bool:
-        """Is it worth no file and no thread before it is published?"""
-        is_unwritten = not (self._closed or self._part or self._spilled_bytes)
-        return is_unwritten and self.waiting_bytes <= min(SMALL_BYTES, self._form.shard_bytes)
+        """Is it worth no file before it is published?"""
+        is_unwritten = not (self._closed or self._part)
+        return is_unwritten and self.pending_bytes <= min(SMALL_BYTES, self._form.shard_bytes)
 
     def seal_in_memory(self) -> list[StagedPart]:
         """The same parts as `seal` gives, none of them written: for what is small."""
@@ -176,10 +187,6 @@ class ShardBuilder:
         """Where the part lies that is open, or the next one to be."""
         return Path(f"{self._stem}.{len(self._closed)}{SUFFIXES[self._form.compression]}.staged")
 
-    @property
-    def _spool(self) -> Path:
-        return Path(f"{self._stem}.spool")
-
     def _open_part(self) -> _OpenPart:
         if self._part is None:
             self._part = _OpenPart(self._part_path, self._compress, self._modes)
@@ -198,13 +205,9 @@ class ShardBuilder:
         return waiting[0] if len(waiting) == 1 else b"".join(waiting)
 
     def _take_spilled(self) -> bytes:
-        spool = self._spool
-        with durable.disk_errors(f"read {spool}"):
-            content = spool.read_bytes()
-            spool.unlink()
-        if len(content) != self._spilled_bytes:
-            raise StorageError(f"cannot read {spool}: it came back with another length than was written")
-        self._spilled_bytes = 0
+        assert self._spool is not None
+        content = self._spool.take(self._link, self._spilled_bytes)
+        self._link, self._spilled_bytes = NO_LINK, 0
         return content
 
     def _write(self, content: bytes, *, is_last: bool) -> None:

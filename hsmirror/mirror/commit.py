@@ -31,8 +31,9 @@ _T = TypeVar("_T")
 _SYNCS_AT_ONCE = 8
 """Syncs of small files wait for the same journal commit when they are asked for together."""
 
-_IN_TURN_SECONDS = 0.02
-"""Where a disk syncs at once, threads would only get into each other's way, and into the event loop's."""
+_IN_TURN_SECONDS, _QUICK_SECONDS = 0.02, 0.0005
+"""Where a disk syncs in less than the second, threads would only get into each other's way, and into the event
+loop's; and so they would for all that takes less than the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +166,9 @@ class Committer:
 
     def _at_once(self, sync: Callable[[_T], None], what: Sequence[_T]) -> None:
         """Sync in turn for as long as that is quick, and the rest in several threads."""
-        until = perf_counter() + _IN_TURN_SECONDS
+        began_at = perf_counter()
         done = 0
-        while done < len(what) and perf_counter() < until:
+        while done < len(what) and perf_counter() - began_at < max(_IN_TURN_SECONDS, done * _QUICK_SECONDS):
             sync(what[done])
             done += 1
         if done < len(what):

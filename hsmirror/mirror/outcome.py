@@ -151,7 +151,9 @@ class Outcome:
                 if len(some) == 1 and self._is_new(some[0], found):
                     settled = settle_some(some)
                 else:
-                    settled = await anyio.to_thread.run_sync(settle_some, some)
+                    settled = await anyio.to_thread.run_sync(
+                        settle_some, some, limiter=self._context.staging.threads
+                    )
                 await self._context.committer.commit(*[each.commit for each in settled if each.commit])
                 for room, each in zip(some, settled, strict=True):
                     self._take_in(room, each)

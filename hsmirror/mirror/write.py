@@ -1,7 +1,8 @@
 """Pages in, staged shards out: rows split by room, counted, hashed and compressed on the way.
 
-Memory is bounded by what waits for its piece to fill; when many rooms wait at once, it goes to disk. The small
-list of a room stays in memory until the commit that publishes it writes it: one file, one look at it, one sync.
+Memory is bounded by what waits for its piece to fill; when many rooms wait at once, it goes to disk, into one
+file a list. Small parts stay in memory until the commit that publishes them writes them: one file, one look at
+it, one sync.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import anyio
 import anyio.to_thread
@@ -20,6 +22,7 @@ from hsmirror.api.envelope import Page, Row
 from hsmirror.archive.durable import Modes, make_folder
 from hsmirror.archive.forgotten import Forgotten
 from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, read_rows, staged_rows
+from hsmirror.archive.spool import Spool
 from hsmirror.mirror.distinct import DistinctCounter
 from hsmirror.mirror.people import person_of
 from hsmirror.model import ListKey
@@ -29,6 +32,9 @@ WAITING_BYTES = 6 << 20
 
 UNPUBLISHED_BYTES = 4 << 20
 """Of sealed parts in memory, in all lists together, before further ones are written to staging."""
+
+_UNPUBLISHED_BYTES_A_LIST = 1 << 20
+"""Of one list of many rooms: several may come to their end before the first of them is published."""
 
 _SMALL_ROWS = 10_000
 """Of more, however short, a thread counts how many are distinct."""
@@ -106,6 +112,7 @@ class ListWriter:
         self._on_rows = on_rows
         self._on_recordings = on_recordings
         self._builders: dict[str | None, ShardBuilder] = {}
+        self._spool: Spool | None = None
         self._counter = DistinctCounter(staging.new_path, staging.modes)
         self.rows = 0
         self.distinct = 0
@@ -150,7 +157,7 @@ class ListWriter:
         """The pass came to nothing: what waits in memory goes."""
         self._staging.waiting_bytes -= sum(builder.waiting_bytes for builder in self._builders.values())
         self._builders = {}
-        self._counter.close()
+        self._close()
 
     async def seal(self) -> dict[str | None, list[StagedPart]]:
         """The staged parts by room, not yet synced."""
@@ -159,23 +166,32 @@ class ListWriter:
         if self._is_small(builders):
             self._staging.waiting_bytes -= waiting_bytes
             self.distinct = self._counter.count()
-            self._counter.close()
+            self._close()
             return {room: builder.seal_in_memory() for room, builder in builders.items()}
+
+        in_memory_bytes = min(_UNPUBLISHED_BYTES_A_LIST, UNPUBLISHED_BYTES - self._staging.unpublished_bytes)
 
         def work() -> dict[str | None, list[StagedPart]]:
             self.distinct = self._counter.count()
-            self._counter.close()
-            return {room: builders.pop(room).seal() for room in list(builders)}
+            sealed = _seal(builders, in_memory_bytes)
+            self._close()
+            return sealed
 
         try:
             return await anyio.to_thread.run_sync(work, limiter=self._staging.threads)
         finally:
             self._staging.waiting_bytes -= waiting_bytes
 
+    def _close(self) -> None:
+        self._counter.close()
+        if self._spool is not None:
+            self._spool.close()
+
     def _is_small(self, builders: Mapping[str | None, ShardBuilder]) -> bool:
         """The list of a room mostly is: then its rows stay in memory until they are published."""
         return (
             self._key.room is not None
+            and self._spool is None
             and self.rows <= _SMALL_ROWS
             and self._staging.unpublished_bytes < UNPUBLISHED_BYTES
             and all(builder.is_small for builder in builders.values())
@@ -214,20 +230,27 @@ class ListWriter:
     async def _make_room(self, full: Iterable[ShardBuilder]) -> None:
         """Write what fills a piece; where much waits all the same, move it to disk as it is."""
         if builders := list(full):
-            await self._write_out(builders, ShardBuilder.flush)
+            await self._write_out(builders, _flush)
         if self._staging.waiting_bytes > WAITING_BYTES:
             waiting = [builder for builder in self._builders.values() if builder.waiting_bytes]
-            await self._write_out(waiting, ShardBuilder.spill)
+            await self._write_out(waiting, self._spill)
 
-    async def _write_out(self, builders: Sequence[ShardBuilder], write: Callable[[ShardBuilder], None]) -> None:
+    async def _write_out(
+        self, builders: Sequence[ShardBuilder], write: Callable[[Iterable[ShardBuilder]], None]
+    ) -> None:
         before = sum(builder.waiting_bytes for builder in builders)
-
-        def work() -> None:
-            for builder in builders:
-                write(builder)
-
-        await anyio.to_thread.run_sync(work, limiter=self._staging.threads)
+        await anyio.to_thread.run_sync(write, builders, limiter=self._staging.threads)
         self._staging.waiting_bytes += sum(builder.waiting_bytes for builder in builders) - before
+
+    def _spill(self, builders: Iterable[ShardBuilder]) -> None:
+        older = self._spool
+        if older is None or older.is_worth_renewing:
+            self._spool = Spool(self._staging.new_path())
+            builders = self._builders.values()  # those that wait in the older one, too
+        for builder in builders:
+            builder.spill(cast("Spool", self._spool))
+        if older is not None and older is not self._spool:
+            older.close()
 
     def _by_room(self, page: Page) -> Iterator[tuple[str | None, Sequence[Row]]]:
         key = self._key
@@ -246,6 +269,24 @@ class ListWriter:
             cut = [without_signatures(bytes(row), always=is_recordings) for row in rows]
             lines = b"\n".join((*cut, b""))
         return lines
+
+
+def _flush(builders: Iterable[ShardBuilder]) -> None:
+    for builder in builders:
+        builder.flush()
+
+
+def _seal(builders: dict[str | None, ShardBuilder], in_memory_bytes: int) -> dict[str | None, list[StagedPart]]:
+    """Seals one after another, and forgets it; the first that are small, of that many bytes, in memory."""
+    sealed: dict[str | None, list[StagedPart]] = {}
+    for room in list(builders):
+        builder = builders.pop(room)
+        if in_memory_bytes > 0 and builder.is_small:
+            sealed[room] = builder.seal_in_memory()
+            in_memory_bytes -= sum(part.size_bytes for part in sealed[room])
+        else:
+            sealed[room] = builder.seal()
+    return sealed
 
 
 def _identities(page: Page, *, has_ids: bool) -> Iterable[object]:

@@ -9,8 +9,9 @@ import pytest
 
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.envelope import Page, parse_page
+from hsmirror.archive import spool
 from hsmirror.archive.durable import Modes
-from hsmirror.archive.shards import Form, StagedPart, read_rows
+from hsmirror.archive.shards import Form, StagedPart, staged_rows
 from hsmirror.mirror.write import UNPUBLISHED_BYTES, WAITING_BYTES, ListWriter, Staging
 from hsmirror.model import ListKey, Scope
 
@@ -60,7 +61,7 @@ async def test_what_waits_is_bounded_over_all_lists_together(staging: Staging) -
             assert staging.waiting_bytes <= WAITING_BYTES
     for writer in writers:
         parts = await writer.seal()
-        rows = [row for part in parts["room000007"] for row in read_rows(part.path)]
+        rows = [row for part in parts["room000007"] for row in staged_rows(part)]
         assert [int(row[10:19]) for row in rows] == list(range(7, 20_000, 50))
     assert staging.waiting_bytes == 0
 
@@ -73,7 +74,24 @@ async def test_a_pass_that_is_given_up_leaves_nothing_waiting(staging: Staging, 
     assert staging.waiting_bytes == 0
 
 
-# --- the small lists of rooms -----------------------------------------------------------------------------
+async def test_rows_that_wait_on_the_disk_are_in_one_file_that_does_not_keep_what_is_taken(
+    staging: Staging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_WORTH_RENEWING_BYTES", 8 << 20)
+    writer = writer_into(staging)
+    largest_bytes = 0
+    for first in range(0, 120_000, 1000):
+        await writer.write(page_of(1000, 400, rooms=20, first=first))
+        waiting = [path for path in tmp_path.rglob("*.staged") if ".ndjson" not in path.name]
+        largest_bytes = max(largest_bytes, sum(path.stat().st_size for path in waiting))
+    assert 0 < largest_bytes < 40 << 20  # of 48 MB of rows, with 8 bytes a row for what is distinct
+    parts = await writer.seal()
+    rows = [row for part in parts["room000007"] for row in staged_rows(part)]
+    assert [int(row[10:19]) for row in rows] == list(range(7, 120_000, 20))
+    assert not [path for path in tmp_path.rglob("*.staged") if ".ndjson" not in path.name]
+
+
+# --- small parts ------------------------------------------------------------------------------------------
 ROOM = ListKey("exp", DATA_TYPES["events"], Scope.ROOM, "room000000", "room000000")
 
 
@@ -96,3 +114,22 @@ async def test_only_so_much_stays_in_memory_before_it_is_published(staging: Stag
     with staging.publishing([small] * (UNPUBLISHED_BYTES // small.size_bytes + 1)):
         assert (await sealed(staging, 100)).path.exists()
     assert (await sealed(staging, 100)).in_memory is not None
+
+
+async def test_of_a_list_of_many_rooms_the_small_parts_stay_in_memory_up_to_a_bound(staging: Staging) -> None:
+    writer = writer_into(staging)
+    for first in range(0, 10_000, 1000):
+        await writer.write(page_of(1000, 400, rooms=100, first=first))
+    parts = [part for of_room in (await writer.seal()).values() for part in of_room]
+    in_memory_bytes = sum(part.size_bytes for part in parts if part.in_memory is not None)
+    assert (len(parts), sum(part.rows for part in parts)) == (100, 10_000)
+    assert 0 < in_memory_bytes < 2 << 20
+    assert all(part.path.exists() == (part.in_memory is None) for part in parts)
+    assert any(part.path.exists() for part in parts)
+
+
+async def test_of_a_list_of_many_rooms_the_large_parts_are_written(staging: Staging) -> None:
+    writer = writer_into(staging)
+    await writer.write(page_of(1000, 400, rooms=2))
+    parts = [part for of_room in (await writer.seal()).values() for part in of_room]
+    assert [part.in_memory for part in parts] == [None, None]
