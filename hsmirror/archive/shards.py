@@ -48,16 +48,22 @@ class Form:
 class StagedPart:
     """A part in staging, ready to be synced and published. `content_*` are of the uncompressed rows.
 
-    One that is `in_memory` has no file yet: this is what it is to hold.
+    One that is `in_memory` has no file yet: this is what it is to hold. A run may have tens of thousands at
+    once, so that its path is put together when it is asked for.
     """
 
-    path: Path
+    folder: Path
+    name: str
     rows: int
     size_bytes: int
     sha256: str
     content_bytes: int
     content_sha256: str
     in_memory: bytes | None = None
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.name
 
 
 @cache
@@ -87,25 +93,28 @@ class ShardBuilder:
     waits after a `flush`, in memory or, after a `spill`, on disk. The same rows give the same bytes, however
     they were added.
 
-    Thousands of rooms have one each, so that it is small until there is something to write.
+    Its parts are in `folder`, their names begin with `name`. Thousands of rooms have one each, so that it is
+    small until there is something to write.
     """
 
     __slots__ = (
         "_closed",
         "_compress",
+        "_folder",
         "_form",
         "_link",
         "_modes",
+        "_name",
         "_part",
         "_spilled_bytes",
         "_spool",
-        "_stem",
         "_waiting",
         "waiting_bytes",
     )
 
-    def __init__(self, stem: Path | str, form: Form, modes: durable.Modes) -> None:
-        self._stem = str(stem)
+    def __init__(self, folder: Path, name: str, form: Form, modes: durable.Modes) -> None:
+        self._folder = folder
+        self._name = name
         self._form = form
         self._modes = modes
         self._compress = compressor(form.compression)
@@ -119,7 +128,7 @@ class ShardBuilder:
         self._part: _OpenPart | None = None
 
     def __repr__(self) -> str:
-        return f"<ShardBuilder {Path(self._stem).name}, {self.pending_bytes} bytes pending>"
+        return f"<ShardBuilder {self._name}, {self.pending_bytes} bytes pending>"
 
     @property
     def pending_bytes(self) -> int:
@@ -172,7 +181,8 @@ class ShardBuilder:
         is_compressed = self._compress is not _as_it_is
         return [
             StagedPart(
-                self._part_path,
+                self._folder,
+                self._part_name,
                 content.count(b"\n"),
                 len(compressed),
                 hashlib.sha256(compressed).hexdigest() if is_compressed else content_sha256,
@@ -183,13 +193,13 @@ class ShardBuilder:
         ]
 
     @property
-    def _part_path(self) -> Path:
-        """Where the part lies that is open, or the next one to be."""
-        return Path(f"{self._stem}.{len(self._closed)}{SUFFIXES[self._form.compression]}.staged")
+    def _part_name(self) -> str:
+        """Of the part that is open, or the next one to be."""
+        return f"{self._name}.{len(self._closed)}{SUFFIXES[self._form.compression]}.staged"
 
     def _open_part(self) -> _OpenPart:
         if self._part is None:
-            self._part = _OpenPart(self._part_path, self._compress, self._modes)
+            self._part = _OpenPart(self._folder, self._part_name, self._compress, self._modes)
         return self._part
 
     @property
@@ -251,8 +261,10 @@ class ShardBuilder:
 class _OpenPart:
     """The part that pieces go to now."""
 
-    def __init__(self, path: Path, compress: Compress, modes: durable.Modes) -> None:
-        self._path = path
+    def __init__(self, folder: Path, name: str, compress: Compress, modes: durable.Modes) -> None:
+        self._folder = folder
+        self._name = name
+        self._path = folder / name
         self._compress = compress
         self._modes = modes
         self._rows = 0
@@ -275,7 +287,8 @@ class _OpenPart:
         if self._path.stat().st_size != self._size_bytes:
             raise StorageError(f"cannot write {self._path}: it came out with another length than was written")
         return StagedPart(
-            self._path,
+            self._folder,
+            self._name,
             self._rows,
             self._size_bytes,
             self._hash.hexdigest(),
@@ -289,7 +302,7 @@ def staged_rows(part: StagedPart) -> Iterator[bytes]:
     if part.in_memory is None:
         yield from read_rows(part.path)
     else:
-        yield from _decompressed(part.path.name, part.in_memory).split(b"\n")[:-1]
+        yield from _decompressed(part.name, part.in_memory).split(b"\n")[:-1]
 
 
 def _decompressed(name: str, content: bytes) -> bytes:

@@ -26,7 +26,7 @@ from hsmirror.archive.receipts import (
     ShardReceipt,
 )
 from hsmirror.archive.segments import Receipts
-from hsmirror.archive.shards import Form, ShardBuilder, StagedPart, read_rows
+from hsmirror.archive.shards import Form, StagedPart, read_rows
 from hsmirror.errors import DamagedError
 from hsmirror.mirror.commit import Commit, Placement
 from hsmirror.mirror.people import Sought, person_of, spellings_of, type_called, word_pattern
@@ -151,7 +151,8 @@ class Eraser:
         largest_bytes = max(receipt.content_bytes for receipt in held)
         rows = (row for receipt in held for row in self._verified_rows(receipt))
         parts = write_rows(
-            self._others(rows, type_called(shelf.data_type)), self._builder(compression, largest_bytes)
+            self._others(rows, type_called(shelf.data_type)),
+            self._staging.builder(Form(compression, largest_bytes)),
         )
         left = sum(part.rows for part in parts)
         first = msgspec.structs.replace(held[0], gone_rows=min(held[0].gone_rows, left))
@@ -192,11 +193,6 @@ class Eraser:
             if not (person.may_stand_in(row) and person_of(row, data_type) == person.id):
                 yield row
 
-    def _builder(self, compression: str, shard_bytes: int) -> ShardBuilder:
-        return ShardBuilder(
-            self._staging.new_path().with_suffix(""), Form(compression, shard_bytes), self._staging.modes
-        )
-
     # --- older generations ---------------------------------------------------------------------------
     def clear_older(self) -> None:
         """Generations that this removal replaced go as a whole, others lose the person's rows."""
@@ -216,7 +212,7 @@ class Eraser:
         if not shard.is_damaged:
             name, folder = shard.path.name.removesuffix(OLDER), shard.path.parents[1].name
             rows = self._others(read_rows(shard.path), type_of_folder(folder))
-            parts = write_rows(rows, self._builder(_compression_of(name), 1 << 62))
+            parts = write_rows(rows, self._staging.builder(Form(_compression_of(name), 1 << 62)))
         if not parts:
             _remove([shard.path])
             return

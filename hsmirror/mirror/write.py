@@ -33,8 +33,9 @@ WAITING_BYTES = 6 << 20
 UNPUBLISHED_BYTES = 4 << 20
 """Of sealed parts in memory, in all lists together, before further ones are written to staging."""
 
-_UNPUBLISHED_BYTES_A_LIST = 1 << 20
-"""Of one list of many rooms: several may come to their end before the first of them is published."""
+_UNPUBLISHED_BYTES_A_LIST, _A_PART_BYTES = 1 << 20, 1 << 10
+"""Of one list of many rooms: several may come to their end before the first of them is published. A part counts
+as its bytes and what Python adds to them."""
 
 _SMALL_ROWS = 10_000
 """Of more, however short, a thread counts how many are distinct."""
@@ -67,7 +68,7 @@ class Staging:
 
     def new_path(self) -> Path:
         """A name that nothing else has."""
-        return Path(f"{self._new_stem()}.staged")
+        return self._folder / f"{self._new_name()}.staged"
 
     @contextmanager
     def publishing(self, parts: Iterable[StagedPart]) -> Iterator[None]:
@@ -79,15 +80,15 @@ class Staging:
         finally:
             self.unpublished_bytes -= size_bytes
 
-    def builder(self) -> ShardBuilder:
-        """A builder with names of its own."""
-        return ShardBuilder(self._new_stem(), self.form, self.modes)
+    def builder(self, form: Form | None = None) -> ShardBuilder:
+        """A builder with names of its own, in the run's form if not in another."""
+        return ShardBuilder(self._folder, self._new_name(), form or self.form, self.modes)
 
-    def _new_stem(self) -> str:
+    def _new_name(self) -> str:
         if self._count == 0:
             make_folder(self._root, self._folder, self.modes)
         self._count += 1
-        return f"{self._folder}/{self._count:07d}"
+        return f"{self._count:07d}"
 
 
 class ListWriter:
@@ -283,7 +284,7 @@ def _seal(builders: dict[str | None, ShardBuilder], in_memory_bytes: int) -> dic
         builder = builders.pop(room)
         if in_memory_bytes > 0 and builder.is_small:
             sealed[room] = builder.seal_in_memory()
-            in_memory_bytes -= sum(part.size_bytes for part in sealed[room])
+            in_memory_bytes -= sum(part.size_bytes + _A_PART_BYTES for part in sealed[room])
         else:
             sealed[room] = builder.seal()
     return sealed

@@ -240,7 +240,7 @@ def test_fault_43_a_part_is_on_the_disk_before_its_note_says_so(layout: Layout, 
 # --- lengths ----------------------------------------------------------------------------------------------
 def test_fault_42_a_shard_that_came_out_shorter_than_it_was_written_is_not_sealed(layout: Layout) -> None:
     """Stands in for a file system that loses bytes without a word."""
-    builder = ShardBuilder(layout.staging_of("run") / "1", Form("none"), MODES)
+    builder = ShardBuilder(layout.staging_of("run"), "1", Form("none"), MODES)
     builder.add(b"1\n" * (1 << 20))
     builder.flush()
     (staged,) = layout.staging_of("run").iterdir()
