@@ -27,7 +27,7 @@ FALLBACK_LIMIT = 1_000
 FALLBACK_UNPAGED_LIMIT = 5_000
 """The documented defaults, for servers that refuse to be asked for more."""
 
-_PAGES_IN_MEMORY_BYTES = 8 << 20
+_PAGES_IN_MEMORY_BYTES = 16 << 20
 _RECORDINGS_TIMEOUT_SECONDS = 300.0
 """Servers that sign every address when asked take long over recordings; the official SDK waits this long."""
 
