@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import re
+import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -62,10 +66,26 @@ def test_the_dependencies_of_dependencies_are_pinned_too() -> None:
     assert seen - PINNED.keys() == set()
 
 
-def test_the_entry_point_is_a_function_that_gives_an_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_entry_point_is_a_function_that_gives_an_exit_status(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hsmirror", "--version"])
     module, _, function = PROJECT["scripts"]["hsmirror"].partition(":")
-    assert getattr(importlib.import_module(module), function)(["--version"]) == 0
+    with garbage_collected_as_before():
+        assert getattr(importlib.import_module(module), function)() == 0
     assert capsys.readouterr().out == f"hsmirror {__version__}\n"
+
+
+@contextmanager
+def garbage_collected_as_before() -> Iterator[None]:
+    """And threads switched: what a process sets for itself is not for all other tests."""
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
+        sys.setswitchinterval(interval)
 
 
 def test_the_changelog_tells_of_this_version() -> None:

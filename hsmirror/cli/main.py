@@ -5,7 +5,6 @@ Everything that can go wrong ends here as one line on stderr and a status; a tra
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import sys
@@ -35,13 +34,6 @@ First steps:
   hsmirror demo                            see what it does: no key, no network
   hsmirror sync EXPERIMENT --archive DIR   with HYPERSTUDY_API_KEY set
 """
-_SWITCH_SECONDS = 0.0005
-"""How long a thread that writes waits for the one that parses: a tenth of Python's default, since the first has
-a dozen short calls to make for each of the other's long ones."""
-
-_OBJECTS_A_COLLECTION = 20_000
-"""Modules and pages make many objects and hardly any garbage: to look for it after every 700 of them, as Python
-does, takes a tenth of a short run."""
 
 _GLOBAL = Group("Global options", sort_key=99)
 
@@ -54,8 +46,6 @@ def main(argv: Sequence[str] | None = None, *, program: Program | None = None) -
     """
     tokens = list(sys.argv[1:] if argv is None else argv)
     call = _Call(tokens, program or WholeProgram())
-    sys.setswitchinterval(_SWITCH_SECONDS)
-    gc.set_threshold(_OBJECTS_A_COLLECTION)
     with signals.interruptions():
         try:
             with _logs(call):
