@@ -24,6 +24,8 @@ from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import FileReceipt, Receipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.errors import StorageError
+from hsmirror.lab.data import MadeUpSource
+from hsmirror.lab.server import Lab
 from hsmirror.mirror import download, files
 from hsmirror.mirror.commit import Commit, Committer
 from hsmirror.mirror.files import PartialFile, PartialNote, settle_partial_files
@@ -173,9 +175,7 @@ async def test_fault_47_killed_before_the_receipt_a_recording_is_not_fetched_aga
     monkeypatch.undo()
     assert len(held_files(tmp_path / "archive", "exp_research_001")) == 1
 
-    report = await run_sync(lab, tmp_path)
-    assert (report.exit_status, report.downloaded_bytes) == (0, 0)
-    assert differences(tmp_path / "archive", lab.source) == {}
+    await require_nothing_to_fetch(lab, tmp_path)
     superseded = tmp_path / "archive" / ".hsmirror" / "superseded"
     assert list(superseded.rglob("*.mp4*")) + list(superseded.rglob("*.webm*")) == []
 
@@ -194,14 +194,9 @@ async def test_stopped_before_its_commit_a_recording_is_not_fetched_again(
         await anyio.sleep_forever()
 
     with commits_of_files(monkeypatch, wait_for_ever):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run_sync, lab, tmp_path)
-            await both_wait.wait()
-            tasks.cancel_scope.cancel()
+        await stopped_when(both_wait, lab, tmp_path)
 
-    report = await run_sync(lab, tmp_path)
-    assert (report.exit_status, report.downloaded_bytes) == (0, 0)
-    assert differences(tmp_path / "archive", lab.source) == {}
+    await require_nothing_to_fetch(lab, tmp_path)
 
 
 async def test_stopped_while_too_many_others_wait_for_their_commit_a_recording_is_not_fetched_again(
@@ -222,14 +217,9 @@ async def test_stopped_while_too_many_others_wait_for_their_commit_a_recording_i
 
     monkeypatch.setattr(Transfers, "fetch", count)
     with commits_of_files(monkeypatch, anyio.sleep_forever):
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(run_sync, lab, tmp_path)
-            await both_are_fetched.wait()
-            tasks.cancel_scope.cancel()
+        await stopped_when(both_are_fetched, lab, tmp_path)
 
-    report = await run_sync(lab, tmp_path)
-    assert (report.exit_status, report.downloaded_bytes) == (0, 0)
-    assert differences(tmp_path / "archive", lab.source) == {}
+    await require_nothing_to_fetch(lab, tmp_path)
 
 
 async def test_a_recording_whose_commit_failed_with_that_of_another_is_not_fetched_again(
@@ -243,9 +233,22 @@ async def test_a_recording_whose_commit_failed_with_that_of_another_is_not_fetch
     with commits_of_files(monkeypatch, fail), pytest.raises(StorageError, match="another file"):
         await run_sync(lab, tmp_path)
 
-    report = await run_sync(lab, tmp_path)
+    await require_nothing_to_fetch(lab, tmp_path)
+
+
+async def stopped_when(happened: anyio.Event, lab: Lab[MadeUpSource], folder: Path) -> None:
+    """A sync that is cancelled then."""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(run_sync, lab, folder)
+        await happened.wait()
+        tasks.cancel_scope.cancel()
+
+
+async def require_nothing_to_fetch(lab: Lab[MadeUpSource], folder: Path) -> None:
+    """A sync finds all recordings already there, and ends complete."""
+    report = await run_sync(lab, folder)
     assert (report.exit_status, report.downloaded_bytes) == (0, 0)
-    assert differences(tmp_path / "archive", lab.source) == {}
+    assert differences(folder / "archive", lab.source) == {}
 
 
 @contextmanager
