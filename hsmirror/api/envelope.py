@@ -273,7 +273,9 @@ def _keys_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
 @cache
 def _texts_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     """The same, and refuses an answer of which a row lacks one of them, or has no text in it."""
-    return _column_decoder(msgspec.defstruct("Texts", [(name, str) for name in fields], gc=False))
+    return _column_decoder(
+        msgspec.defstruct("Texts", [(name, str) for name in dict.fromkeys(fields)], gc=False)
+    )
 
 
 def _column_decoder(row: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:

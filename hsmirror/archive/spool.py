@@ -25,7 +25,8 @@ class Spool:
 
     What a room has there is a chain of links, each of which knows the one before it; all that is to be
     remembered of a room is its last one. No crash need be survived: the file is this run's alone, private, made
-    when it is first needed. All of it belongs into a worker thread, one call at a time.
+    when it is first needed. It takes as much of the disk as was pushed, until it is renewed or closed. `push`
+    and `take` belong into a worker thread, one call at a time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,12 +77,14 @@ class Spool:
         return content
 
     def close(self) -> None:
-        """What was not taken goes."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-            with suppress(OSError):  # the run clears its staging folder in the end
-                self._path.unlink()
+        """What was not taken goes; what was taken has been checked, so that no error of the disk matters."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        with suppress(OSError):
+            os.close(descriptor)
+        with suppress(OSError):  # the run clears its staging folder in the end
+            self._path.unlink()
 
     def _read(self, size_bytes: int, offset: int) -> bytes:
         content = os.pread(cast("int", self._descriptor), size_bytes, offset)

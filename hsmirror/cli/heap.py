@@ -22,7 +22,8 @@ def settle_heap() -> None:
     glibc gives each thread a heap of its own, which keeps what that thread has freed: some MiB of a run's
     peak, and more the more lists are read at once. Threads here write and hash, and hardly ever allocate side
     by side. And it returns the memory of each page to the system, only to have it back, cleared, for the next
-    one: a tenth of a run's time. Other C libraries are left alone, and so is what the environment sets.
+    one: a tenth of a run's time. Other C libraries are left alone, and so is what `MALLOC_…` variables of the
+    environment set.
     """
     if sys.platform != "linux":
         return

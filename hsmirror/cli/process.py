@@ -11,8 +11,8 @@ _SWITCH_SECONDS = 0.0005
 
 def run() -> int:
     """Runs the command that the process was started with, and returns its exit status."""
-    # Modules and pages are many objects and hardly any garbage: to look for it after every 700 of them, as
-    # Python does, takes a tenth of a short run.
+    # Modules and pages are many objects and hardly any garbage: to look for it after every few hundred of them,
+    # as Python does, takes a tenth of a short run.
     gc.set_threshold(_OBJECTS_A_COLLECTION)
     # How long a thread that writes waits for the one that parses: a tenth of Python's default, since the first
     # has a dozen short calls to make for each of the other's long ones.

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
+
+import anyio
 
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import AbsenceReceipt
@@ -19,6 +22,9 @@ from hsmirror.mirror.report import Problem
 from hsmirror.mirror.settle import Settlement
 from hsmirror.mirror.write import Staging
 from hsmirror.model import Secret
+
+_SETTLING_THREADS = 2
+"""A merge may take seconds and memory, and more of them at once would only get into each other's way."""
 
 
 @dataclass(slots=True)
@@ -106,6 +112,7 @@ class Context:
     absences: Absences
     clock: Clock
     tally: Tally
+    settling: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _SETTLING_THREADS))
 
     @property
     def now_text(self) -> str:

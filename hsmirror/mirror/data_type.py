@@ -39,7 +39,7 @@ from hsmirror.mirror.night import (
 )
 from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.plan import Way, choose_way, narrowed, pages
-from hsmirror.mirror.reading import OnRows, ProvenList, RoomsUntoldError, read_proven
+from hsmirror.mirror.reading import OnRows, ProvenList, RoomsUntoldError, proven_list
 from hsmirror.mirror.report import TypeReport
 from hsmirror.mirror.roomless import read_roomless
 from hsmirror.mirror.rooms import ExperimentRooms
@@ -292,14 +292,14 @@ class TypeMirror:
     # --- at experiment scope -------------------------------------------------------------------------
     async def _read_experiment(self, *, must_tell_rooms: bool) -> None:
         key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
+        reading = proven_list(self._context, key, must_tell_rooms=must_tell_rooms, on_rows=self._on_rows)
         with self._listed():
-            found = await read_proven(
-                self._context, key, must_tell_rooms=must_tell_rooms, on_rows=self._on_rows
-            )
-        self._way = Way.EXPERIMENT
-        self._total = found.total
-        self._rooms.named(self._type, found.parts)
-        await self._outcome.settle(found, dict.fromkeys([*found.parts, *await self._rooms_without_rows(found)]))
+            async with reading as found:
+                self._way = Way.EXPERIMENT
+                self._total = found.total
+                self._rooms.named(self._type, found.parts)
+                rooms = dict.fromkeys([*found.parts, *await self._rooms_without_rows(found)])
+                await self._outcome.settle(found, rooms)
         self._was_read_whole = found.is_proven
 
     async def _rooms_without_rows(self, found: ProvenList) -> list[Room]:

@@ -15,7 +15,7 @@ from hsmirror.errors import (
 )
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.outcome import Outcome
-from hsmirror.mirror.reading import OnRows, nothing_found, read_proven
+from hsmirror.mirror.reading import OnRows, nothing_found, proven_list
 from hsmirror.model import DataType, ListKey, Scope
 
 ROOMS_ASKED_BEFOREHAND = 3
@@ -100,16 +100,16 @@ class ListsByRoom:
 
     async def _read_one(self, key: ListKey) -> None:
         try:
-            found = await read_proven(self._context, key, on_rows=self._on_rows)
-            is_of_person = key.scope is Scope.PARTICIPANT
-            await self._outcome.settle(
-                found,
-                [key.room],
-                participant=key.scope_id if is_of_person else None,
-                are_gone=not found.rows and not is_of_person and await self._has_vanished(key.room),
-            )
-            if self._type.name == "variables":
-                await self._outcome.keep_timeline(key.room, found)
+            async with proven_list(self._context, key, on_rows=self._on_rows) as found:
+                is_of_person = key.scope is Scope.PARTICIPANT
+                await self._outcome.settle(
+                    found,
+                    [key.room],
+                    participant=key.scope_id if is_of_person else None,
+                    are_gone=not found.rows and not is_of_person and await self._has_vanished(key.room),
+                )
+                if self._type.name == "variables":
+                    await self._outcome.keep_timeline(key.room, found)
         finally:
             self._context.tally.lists_done += 1
 

@@ -146,17 +146,14 @@ class Outcome:
             ]
 
         waiting = iter(rooms)
-        with self._context.staging.publishing(part for parts in found.parts.values() for part in parts):
-            while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
-                if len(some) == 1 and self._is_new(some[0], found):
-                    settled = settle_some(some)
-                else:
-                    settled = await anyio.to_thread.run_sync(
-                        settle_some, some, limiter=self._context.staging.threads
-                    )
-                await self._context.committer.commit(*[each.commit for each in settled if each.commit])
-                for room, each in zip(some, settled, strict=True):
-                    self._take_in(room, each)
+        while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
+            if len(some) == 1 and self._is_new(some[0], found):
+                settled = settle_some(some)
+            else:
+                settled = await anyio.to_thread.run_sync(settle_some, some, limiter=self._context.settling)
+            await self._context.committer.commit(*[each.commit for each in settled if each.commit])
+            for room, each in zip(some, settled, strict=True):
+                self._take_in(room, each)
         self.rows_read += found.rows
         if not found.is_proven:
             self.fail(found.note)

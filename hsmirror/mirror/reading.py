@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import anyio.to_thread
@@ -19,7 +20,7 @@ from hsmirror.mirror.merge import (
     content_digest,
 )
 from hsmirror.mirror.proof import Judgement, PassFacts, judge
-from hsmirror.mirror.write import ListWriter, rows_of_staged, write_rows
+from hsmirror.mirror.write import KeptParts, ListWriter, rows_of_staged, write_rows
 from hsmirror.model import DataType, ListKey
 
 OnRows = Callable[[Sequence[tuple[str | None, Row]]], None]
@@ -71,19 +72,34 @@ def identity_of(data_type: DataType) -> Identity:
     return lambda row: row_id(row, data_type)
 
 
-async def read_proven(
+@asynccontextmanager
+async def proven_list(
     context: Context,
     key: ListKey,
     *,
     must_tell_rooms: bool = False,
     on_rows: OnRows | None = None,
-) -> ProvenList:
-    """Read a list, again where its pages disagree, until `proof.judge` is content or gives up.
+) -> AsyncIterator[ProvenList]:
+    """A list that is read, again where its pages disagree, until `proof.judge` is content or gives up.
+
+    Its parts are good for as long as the context is open; some of them are in memory.
 
     Raises:
         RoomsUntoldError: `must_tell_rooms`, and a row names none.
         UpstreamError: the list cannot be read.
     """
+    with context.staging.keeping() as kept:
+        yield await _read_proven(context, key, kept, must_tell_rooms=must_tell_rooms, on_rows=on_rows)
+
+
+async def _read_proven(
+    context: Context,
+    key: ListKey,
+    kept: KeptParts,
+    *,
+    must_tell_rooms: bool,
+    on_rows: OnRows | None,
+) -> ProvenList:
     passes: list[PassFacts] = []
     staged: list[PartsByRoom] = []
     forgotten: Counter[int] = Counter()
@@ -95,7 +111,7 @@ async def read_proven(
         except BaseException:
             writer.discard()
             raise
-        staged.append(await writer.seal())
+        staged.append(await writer.seal(kept))
         forgotten |= writer.forgotten_marks
         # Rows without an id may be alike to the byte and still each be real. In one page they are; over several
         # a row that came twice and one that was passed over look the same, and a second reading has to agree.

@@ -12,7 +12,7 @@ from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.merge import RowSet
 from hsmirror.mirror.outcome import Outcome
-from hsmirror.mirror.reading import OnRows, identity_of, read_proven
+from hsmirror.mirror.reading import OnRows, identity_of, proven_list
 from hsmirror.mirror.settle import Shelf
 from hsmirror.mirror.write import rows_of, rows_of_staged, write_rows
 from hsmirror.model import ListKey
@@ -37,12 +37,13 @@ async def read_roomless(
         UpstreamError: the list cannot be read.
     """
     seen: list[tuple[str | None, Row]] = []
-    found = await read_proven(context, key, on_rows=None if on_rows is None else seen.extend)
-    whole = [part for parts in found.parts.values() for part in parts]
-    left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
-    if left and (new := await read_new_rooms()):
-        rooms = [*rooms, *new]
+    reading = proven_list(context, key, on_rows=None if on_rows is None else seen.extend)
+    async with reading as found:
+        whole = [part for parts in found.parts.values() for part in parts]
         left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
+        if left and (new := await read_new_rooms()):
+            rooms = [*rooms, *new]
+            left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
     of_rooms, rows = outcome.upstream_rows_of(rooms), sum(part.rows for part in left)
     if rows and not are_rooms_known:
         outcome.fail(

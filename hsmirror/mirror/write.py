@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import anyio
 import anyio.to_thread
@@ -31,11 +30,13 @@ WAITING_BYTES = 6 << 20
 """Of rows in memory, in all lists of a run together, before they are spilled."""
 
 UNPUBLISHED_BYTES = 4 << 20
-"""Of sealed parts in memory, in all lists together, before further ones are written to staging."""
+"""Of sealed parts in memory, in all lists of a run together: further ones are written to staging."""
 
-_UNPUBLISHED_BYTES_A_LIST, _A_PART_BYTES = 1 << 20, 1 << 10
-"""Of one list of many rooms: several may come to their end before the first of them is published. A part counts
-as its bytes and what Python adds to them."""
+_UNPUBLISHED_BYTES_A_READING = 1 << 20
+"""At most, of that: there are others."""
+
+_A_PART_BYTES = 1 << 10
+"""What Python adds to a part's own bytes."""
 
 _SMALL_ROWS = 10_000
 """Of more, however short, a thread counts how many are distinct."""
@@ -71,14 +72,13 @@ class Staging:
         return self._folder / f"{self._new_name()}.staged"
 
     @contextmanager
-    def publishing(self, parts: Iterable[StagedPart]) -> Iterator[None]:
-        """While parts that may be in memory are on their way into the archive."""
-        size_bytes = sum(len(part.in_memory) for part in parts if part.in_memory is not None)
-        self.unpublished_bytes += size_bytes
+    def keeping(self) -> Iterator[KeptParts]:
+        """While sealed parts may be in memory: from when they are sealed until they are published."""
+        kept = KeptParts(self)
         try:
-            yield
+            yield kept
         finally:
-            self.unpublished_bytes -= size_bytes
+            self.unpublished_bytes -= kept.size_bytes
 
     def builder(self, form: Form | None = None) -> ShardBuilder:
         """A builder with names of its own, in the run's form if not in another."""
@@ -89,6 +89,36 @@ class Staging:
             make_folder(self._root, self._folder, self.modes)
         self._count += 1
         return f"{self._count:07d}"
+
+
+class KeptParts:
+    """Sealed parts in memory, counted among those of all lists."""
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self.size_bytes = 0
+
+    def __repr__(self) -> str:
+        return f"<KeptParts of {self.size_bytes} bytes>"
+
+    def reserve(self) -> int:
+        """How much more may be sealed in memory; it is counted until `settle` says what came of it."""
+        free_bytes = max(0, UNPUBLISHED_BYTES - self._staging.unpublished_bytes)
+        reserved_bytes = min(free_bytes, _UNPUBLISHED_BYTES_A_READING)
+        self._count(reserved_bytes)
+        return reserved_bytes
+
+    def settle(self, reserved_bytes: int, parts: Iterable[StagedPart]) -> None:
+        """Count these instead of what was reserved."""
+        self._count(sum(map(_kept_bytes, parts)) - reserved_bytes)
+
+    def _count(self, size_bytes: int) -> None:
+        self.size_bytes += size_bytes
+        self._staging.unpublished_bytes += size_bytes
+
+
+def _kept_bytes(part: StagedPart) -> int:
+    return _A_PART_BYTES + len(part.in_memory) if part.in_memory is not None else 0
 
 
 class ListWriter:
@@ -160,41 +190,40 @@ class ListWriter:
         self._builders = {}
         self._close()
 
-    async def seal(self) -> dict[str | None, list[StagedPart]]:
-        """The staged parts by room, not yet synced."""
+    async def seal(self, kept: KeptParts) -> dict[str | None, list[StagedPart]]:
+        """The staged parts by room, not yet synced; those that are small in memory, as far as `kept` allows."""
         builders, self._builders = self._builders, {}
         waiting_bytes = sum(builder.waiting_bytes for builder in builders.values())
-        if self._is_small(builders):
-            self._staging.waiting_bytes -= waiting_bytes
-            self.distinct = self._counter.count()
-            self._close()
-            return {room: builder.seal_in_memory() for room, builder in builders.items()}
+        is_quick = self._is_quick(builders)
+        reserved_bytes = kept.reserve()
+        sealed: dict[str | None, list[StagedPart]] = {}
 
-        in_memory_bytes = min(_UNPUBLISHED_BYTES_A_LIST, UNPUBLISHED_BYTES - self._staging.unpublished_bytes)
-
-        def work() -> dict[str | None, list[StagedPart]]:
+        def work() -> None:
             self.distinct = self._counter.count()
-            sealed = _seal(builders, in_memory_bytes)
-            self._close()
-            return sealed
+            _seal(builders, sealed, in_memory_bytes=reserved_bytes)
 
         try:
-            return await anyio.to_thread.run_sync(work, limiter=self._staging.threads)
+            if is_quick and reserved_bytes:
+                work()
+            else:
+                await anyio.to_thread.run_sync(work, limiter=self._staging.threads)
         finally:
             self._staging.waiting_bytes -= waiting_bytes
+            kept.settle(reserved_bytes, (part for parts in sealed.values() for part in parts))
+            self._close()
+        return sealed
 
     def _close(self) -> None:
         self._counter.close()
         if self._spool is not None:
             self._spool.close()
 
-    def _is_small(self, builders: Mapping[str | None, ShardBuilder]) -> bool:
-        """The list of a room mostly is: then its rows stay in memory until they are published."""
+    def _is_quick(self, builders: Mapping[str | None, ShardBuilder]) -> bool:
+        """The list of a room mostly is: to seal it takes less than to have a thread do it."""
         return (
             self._key.room is not None
             and self._spool is None
             and self.rows <= _SMALL_ROWS
-            and self._staging.unpublished_bytes < UNPUBLISHED_BYTES
             and all(builder.is_small for builder in builders.values())
         )
 
@@ -240,18 +269,24 @@ class ListWriter:
         self, builders: Sequence[ShardBuilder], write: Callable[[Iterable[ShardBuilder]], None]
     ) -> None:
         before = sum(builder.waiting_bytes for builder in builders)
-        await anyio.to_thread.run_sync(write, builders, limiter=self._staging.threads)
-        self._staging.waiting_bytes += sum(builder.waiting_bytes for builder in builders) - before
+        try:
+            await anyio.to_thread.run_sync(write, builders, limiter=self._staging.threads)
+        finally:
+            self._staging.waiting_bytes += sum(builder.waiting_bytes for builder in builders) - before
 
     def _spill(self, builders: Iterable[ShardBuilder]) -> None:
         older = self._spool
-        if older is None or older.is_worth_renewing:
-            self._spool = Spool(self._staging.new_path())
-            builders = self._builders.values()  # those that wait in the older one, too
-        for builder in builders:
-            builder.spill(cast("Spool", self._spool))
-        if older is not None and older is not self._spool:
-            older.close()
+        if older is not None and not older.is_worth_renewing:
+            for builder in builders:
+                builder.spill(older)
+            return
+        newer = self._spool = Spool(self._staging.new_path())
+        try:
+            for builder in self._builders.values():  # those that wait in the older one, too
+                builder.spill(newer)
+        finally:
+            if older is not None:
+                older.close()
 
     def _by_room(self, page: Page) -> Iterator[tuple[str | None, Sequence[Row]]]:
         key = self._key
@@ -277,17 +312,20 @@ def _flush(builders: Iterable[ShardBuilder]) -> None:
         builder.flush()
 
 
-def _seal(builders: dict[str | None, ShardBuilder], in_memory_bytes: int) -> dict[str | None, list[StagedPart]]:
-    """Seals one after another, and forgets it; the first that are small, of that many bytes, in memory."""
-    sealed: dict[str | None, list[StagedPart]] = {}
+def _seal(
+    builders: dict[str | None, ShardBuilder],
+    sealed: dict[str | None, list[StagedPart]],
+    *,
+    in_memory_bytes: int,
+) -> None:
+    """Seals one after another, and forgets it; the first that are small in memory, up to so many bytes."""
     for room in list(builders):
         builder = builders.pop(room)
         if in_memory_bytes > 0 and builder.is_small:
             sealed[room] = builder.seal_in_memory()
-            in_memory_bytes -= sum(part.size_bytes + _A_PART_BYTES for part in sealed[room])
+            in_memory_bytes -= sum(map(_kept_bytes, sealed[room]))
         else:
             sealed[room] = builder.seal()
-    return sealed
 
 
 def _identities(page: Page, *, has_ids: bool) -> Iterable[object]:

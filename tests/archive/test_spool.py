@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from pathlib import Path
 
@@ -77,3 +79,18 @@ def test_what_is_spilled_is_private_whatever_the_archive_is(tmp_path: Path) -> N
     spool.push(b"a\n", NO_LINK)
     assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o600
     spool.close()
+
+
+def test_an_error_as_it_is_closed_matters_to_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Network file systems tell of a full quota then; all that was taken had its length."""
+    spool, close = Spool(tmp_path / "spool"), os.close
+    spool.push(b"a\n", NO_LINK)
+
+    def fail(descriptor: int) -> None:
+        close(descriptor)
+        raise OSError(errno.EDQUOT, "quota exceeded")
+
+    monkeypatch.setattr(os, "close", fail)
+    spool.close()
+    spool.close()
+    assert not list(tmp_path.iterdir())

@@ -261,7 +261,8 @@ async def test_rows_that_are_left_out_count_as_rows_that_came(tmp_path):
     assert writer.forgotten_rows == {"r": 1, "s": 2}
     assert sorted(writer.forgotten_marks.values()) == [1, 2]
     assert seen == [("r", other)]
-    parts = await writer.seal()
+    with staging.keeping() as kept:
+        parts = await writer.seal(kept)
     assert (writer.rows, writer.distinct) == (4, 3)
     assert [row for part in parts["r"] for row in staged_rows(part)] == [other]
     assert parts["s"] == []
