@@ -123,9 +123,11 @@ def test_the_command_measures_nights_and_writes_what_it_found(tmp_path: Path) ->
     command = [sys.executable, "-m", "benchmarks.growth", "--short", "--subject", "years", "--rounds", "1"]
     command += ["--work", str(tmp_path), "--results", str(tmp_path / "results")]
     ended = subprocess.run(command, cwd=TREE, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
     found = json.loads((tmp_path / "results" / "growth.json").read_text())
     assert [curve["what"] for curve in found["curves"]] == ["unchanged night", "status"]
+    # One round on a busy machine says little of growth; the status has to be that of what was found.
+    exponents = [curve[f"{what}_exponent"] or 0 for curve in found["curves"] for what in ("cpu", "memory")]
+    assert ended.returncode == (max(exponents) > 1.1), ended.stdout + ended.stderr
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
         "growth.json",
         "growth.md",
