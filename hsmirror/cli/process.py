@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import sys
 
+from hsmirror.errors import Exit
+
 _OBJECTS_A_COLLECTION = 20_000
 _SWITCH_SECONDS = 0.0005
 
@@ -18,8 +20,11 @@ def run() -> int:
     # has a dozen short calls to make for each of the other's long ones.
     sys.setswitchinterval(_SWITCH_SECONDS)
 
-    from hsmirror.cli.main import main
-
+    try:
+        from hsmirror.cli.main import main
+    except KeyboardInterrupt:  # nothing has been begun yet
+        sys.stderr.write("hsmirror: interrupted\n")
+        return Exit.INTERRUPTED
     status = main()
     # What is left is not looked through once more as the interpreter ends, which would take another tenth.
     gc.freeze()
