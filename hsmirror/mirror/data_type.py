@@ -135,6 +135,11 @@ class TypeMirror:
         return self._report()
 
     @property
+    def unread(self) -> str:
+        """After `run`: why there may be more upstream than was read; empty where there is not."""
+        return self._outcome.unread
+
+    @property
     def _what(self) -> str:
         return f"{self._type.name} of {self._wanted.experiment}"
 
@@ -191,6 +196,11 @@ class TypeMirror:
             await self._read_rooms(rooms)
         else:
             await self._read_all()
+        left = sum(room not in self._outcome.read_at for room in broken)
+        if left and self._outcome.is_complete:
+            self._outcome.fail(
+                f"{left} of {len(broken)} damaged rooms are as they were: the server lists nothing of them"
+            )
 
     # --- a night after the first ---------------------------------------------------------------------
     async def _update(self, held: HeldList) -> None:
@@ -202,6 +212,7 @@ class TypeMirror:
                 f"room {room} is no longer upstream, and its files in the archive are missing or cut short; "
                 "restore them from a backup, or give them up with `hsmirror verify --repair`",
                 room=room,
+                was_read=True,
             )
         is_listed = Scope.EXPERIMENT in self._type.scopes
         can_probe = is_listed and self._type.paged and held.total is not None
@@ -229,14 +240,14 @@ class TypeMirror:
         with self._listed():
             await self._read_rooms(night.open_rooms)
             is_met = not can_probe or await self._is_met(held)
-        if not can_probe:
-            self._doubt_rooms()
         if not is_met and self._total is None and held.way is Way.ROOMS:
             self._outcome.note("the server names no total tonight: late rows in settled rooms do not show")
         elif not is_met and self._outcome.is_complete:
             await self._look_for_more(held, night.open_rooms)
         elif night.step is Step.PROBE and self._type.name == "rooms":
             self._rooms.unchanged()
+        if not self._was_read_whole:  # rows that go from one room balance those of a new one in the total
+            self._doubt_rooms()
 
     async def _is_met(self, held: HeldList) -> bool:
         """Does the server list as many rows as are held? One request."""
@@ -344,10 +355,16 @@ class TypeMirror:
         return [room for room in rooms if room in unsettled or room not in held.rooms]
 
     def _vanished(self, rooms: Sequence[str]) -> list[str]:
-        """Rooms that are held with rows, and that the server no longer has."""
+        """Rooms that are held with rows, and that the server no longer has; in a repair, damaged ones, too."""
         held = self._held.rooms if self._held is not None and self._rooms.are_all_listed else {}
         known = set(rooms)
-        return [room for room, each in held.items() if room is not None and room not in known and each.rows]
+        return [
+            room
+            for room, each in held.items()
+            if room is not None
+            and room not in known
+            and (each.rows or (self._is_repair and not each.is_intact))
+        ]
 
     def _doubt_rooms(self) -> None:
         if self._rooms.doubt:

@@ -104,8 +104,8 @@ class ExperimentMirror:
             try:
                 if (report := await mirror.run()) is not None:
                     reports[data_type.name] = report
-                    if data_type is _ROOMS and not report.is_complete:
-                        self._rooms.doubt = report.why
+                    if data_type is _ROOMS:
+                        self._rooms.doubt = mirror.unread
             finally:
                 self._rooms.told(data_type)
 

@@ -60,6 +60,7 @@ class Outcome:
                 room: _Rows(each.rows + each.gone_rows, each.gone_rows) for room, each in held.rooms.items()
             }
         self._reasons: dict[str, None] = {}
+        self._was_read = True
         self.read_at: dict[Room, float] = {}
         """When rooms were read in this run and proven complete."""
         self.changed_rooms: set[Room] = set()
@@ -94,8 +95,15 @@ class Outcome:
         more = f"; and {len(reasons) - 3} more" if len(reasons) > 3 else ""
         return "; ".join(reasons[:3]) + more
 
-    def fail(self, why: str, *, room: str = "") -> None:
+    @property
+    def unread(self) -> str:
+        """Why there may be more upstream than was read; empty where only what was held is at fault."""
+        return "" if self._was_read else self.why
+
+    def fail(self, why: str, *, room: str = "", was_read: bool = False) -> None:
+        """It is not complete. `was_read`: what the server lists was read all the same."""
         self._reasons[why] = None
+        self._was_read &= was_read
         self._context.tally.problems.append(
             Problem(why, experiment=self._experiment, data_type=self._type.name, room=room)
         )
@@ -199,4 +207,4 @@ class Outcome:
         if settled.note:
             self.note(settled.note)
         if settled.problem:
-            self.fail(settled.problem, room=room or "")
+            self.fail(settled.problem, room=room or "", was_read=True)

@@ -50,7 +50,7 @@ class ExperimentRooms:
         self._telling = {data_type.name for data_type in types}
         self._all_told = anyio.Event()
         self._listed: list[str] | None = None
-        self._is_listed_as_type = _ROOMS in types
+        self._is_listed_as_type = _ROOMS in types and not self._are_left_alone()
         self._rooms_told = anyio.Event()
         self._deployments_told = anyio.Event()
         if _DEPLOYMENTS not in types:
@@ -85,6 +85,12 @@ class ExperimentRooms:
         self.told(asking)
         await self._catalogue()
         return self._states
+
+    def _are_left_alone(self) -> bool:
+        """A repair does not read the rooms' own rows where these are sound."""
+        is_repair = bool(self._context.held.damaged)
+        held = self._held_rooms.rooms.values() if self._held_rooms is not None else ()
+        return is_repair and all(room.is_intact for room in held)
 
     async def listed_again(self) -> list[str]:
         """The rooms as the server lists them now; none where it does not."""

@@ -285,6 +285,7 @@ class Settlement:
                 content_bytes=0,
                 content_sha256=None,
                 complete_for=(),
+                gone_rows=0,
             )
             for receipt in held
             if receipt.path not in stays and receipt.sha256 is not None

@@ -117,7 +117,7 @@ def _opened(content: bytes) -> bytes:
 def failures_of(
     machine: type[RuleBasedStateMachine], *, examples: int, steps: int, long: bool, workdir: Path
 ) -> tuple[str, ...]:
-    """What did not hold in so many random orders of a machine's rules; at most one, with its steps.
+    """What did not hold in so many random orders of a machine's rules, with its steps; one of each kind.
 
     Long: other orders each time, and what fails is made as short as it can be.
     """
@@ -133,7 +133,12 @@ def failures_of(
     with mock.patch.object(tempfile, "tempdir", str(workdir)):
         try:
             run_state_machine_as_test(machine, settings=chosen)
+        except ExceptionGroup as several:
+            return tuple(map(_text_of, several.exceptions))
         except Exception as error:  # noqa: BLE001  # whatever breaks is a finding
-            notes = "; ".join(getattr(error, "__notes__", ()))
-            return (f"{type(error).__name__}: {error} {notes}",)
+            return (_text_of(error),)
     return ()
+
+
+def _text_of(error: Exception) -> str:
+    return f"{type(error).__name__}: {error} {'; '.join(getattr(error, '__notes__', ()))}"

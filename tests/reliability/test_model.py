@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hsmirror.archive.verify import verify
 from reliability.model import ArchiveMachine, measure
+from reliability.model_steps import damage
 
 
 @pytest.fixture
@@ -16,6 +18,14 @@ def machine() -> Iterator[ArchiveMachine]:
     machine.two_rooms()
     yield machine
     machine.teardown()
+
+
+def damage_shard(machine: ArchiveMachine, kind: str, room: str, how: str) -> None:
+    (shard,) = machine.archive.glob(f"*/data_type={kind}/room_id={room}/*.gz")
+    damage(shard, how)
+    machine.damaged.add(shard.relative_to(machine.archive).as_posix())
+    machine.salvaged.add((kind, room))
+    machine.committed.pop((kind, room), None)
 
 
 # Found by the machine.
@@ -38,12 +48,46 @@ def test_a_type_listed_by_room_is_not_complete_where_rooms_may_be_new(machine: A
     assert not types["variables"].is_complete
 
 
+def test_a_total_that_agrees_proves_nothing_where_rooms_may_be_new(machine: ArchiveMachine) -> None:
+    machine.lab.add_rows("events", "room_1", 3)
+    machine.run()
+    machine.time_passes(hours=49)
+    machine.run()
+    machine.a_room_opens()
+    machine.lab.delete_rows("events", "room_1", len(machine.lab.now["events"]["room_3"]))
+    machine.sync_while_the_server_fails(broken={"rooms"})
+    machine.sync(full=False)
+
+
 def test_a_full_run_marks_as_gone_what_a_vanished_room_had_in_lists_read_by_room(
     machine: ArchiveMachine,
 ) -> None:
     machine.run()
     machine.lab.remove_room("room_1")
     machine.sync(full=True)
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone"])
+def test_what_is_left_of_a_vanished_room_is_salvaged_though_no_other_type_is_read_in_a_repair(
+    machine: ArchiveMachine, how: str
+) -> None:
+    machine.run()
+    machine.lab.remove_room("room_1")
+    machine.sync(full=True)
+    damage_shard(machine, "variables", "room_1", how)
+    machine.what_verify_finds_is_repaired()
+    assert verify(machine.archive).is_sound
+    machine.sync(full=True)
+
+
+def test_a_damaged_row_of_a_room_does_not_put_the_other_types_in_doubt(machine: ArchiveMachine) -> None:
+    machine.run()
+    machine.lab.remove_room("room_1")
+    machine.run()
+    damage_shard(machine, "rooms", "room_1", "gone")
+    machine.lab.add_rows("events", "room_2", 1)
+    types = {each.data_type: each.is_complete for each in machine.run().experiments[0].types}
+    assert types == {"events": True, "ratings/sparse": True, "rooms": False, "variables": True}
 
 
 def test_nobody_who_is_forgotten_comes_back_with_a_room_that_is_read_for_another_reason(
