@@ -12,7 +12,7 @@ from benchmarks.renderer import PLAIN, Switch
 OURS = "hsmirror"
 REFERENCE = "curl"
 """Whose figure is 1."""
-_EVERYWHERE = (OURS, "hsmirror-none", REFERENCE, "sdk", "minimal")
+_EVERYWHERE = (OURS, "hsmirror-none", REFERENCE, "sdk", "minimal", "bare")
 
 
 class Measure(StrEnum):

@@ -57,6 +57,12 @@ class Task:
         rooms = self.experiment.room_ids()
         return [(data_type, "room", room) for room in rooms for data_type in self.experiment.data_types]
 
+    def fewest_lists(self) -> list[tuple[str, str, str]]:
+        """The same rows in as few lists as there can be: whole ones, where rows name their rooms."""
+        if not self.experiment.names_rooms:
+            return self.lists()
+        return [(data_type, "experiment", self.experiment.id) for data_type in self.experiment.data_types]
+
     def file_addresses(self) -> list[str]:
         """Addresses of the recording files, known beforehand."""
         names = self.experiment.file_names() if self.work is Work.FILES else ()
@@ -156,6 +162,11 @@ def _client(name: str, **more: object) -> Callable[[Task], Sequence[str]]:
     return lambda task: [task.python, str(_CLIENTS / f"{name}.py"), task.as_json(**more)]
 
 
+def _bare(task: Task) -> Sequence[str]:
+    """By hsmirror's own Python, whose libraries it uses."""
+    return [sys.executable, str(_CLIENTS / "bare_mirror.py"), task.as_json(lists=task.fewest_lists())]
+
+
 # --- peers for files -------------------------------------------------------------------------------------
 def _aria2c(task: Task) -> Sequence[str]:
     listed = task.out / "transfers"
@@ -244,6 +255,14 @@ _ALL = (
         _client("minimal"),
         _ROWS,
         modules=("aiohttp", "msgspec"),
+    ),
+    Peer(
+        "bare",
+        "the same work, bare",
+        "hsmirror's libraries in a straight line: rows checked, told apart, split by room, hashed, compressed, "
+        "synced; no plan, limits or retries, no bound on memory, no order of writes that outlives a crash",
+        _bare,
+        {Work.LIST: Form.ARCHIVE, Work.ROOMS: Form.ARCHIVE},
     ),
     Peer(
         "threads-sha256",
