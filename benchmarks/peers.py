@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.experiments import Experiment
 from benchmarks.outputs import Form
+from benchmarks.rows import ID_FIELDS
 
 _TREE = Path(__file__).parent.parent
 API_KEY = "hst_test_benchmark"
@@ -164,7 +165,11 @@ def _client(name: str, **more: object) -> Callable[[Task], Sequence[str]]:
 
 def _bare(task: Task) -> Sequence[str]:
     """By hsmirror's own Python, whose libraries it uses."""
-    return [sys.executable, str(_CLIENTS / "bare_mirror.py"), task.as_json(lists=task.fewest_lists())]
+    return [
+        sys.executable,
+        str(_CLIENTS / "bare_mirror.py"),
+        task.as_json(lists=task.fewest_lists(), id_fields=ID_FIELDS),
+    ]
 
 
 # --- peers for files -------------------------------------------------------------------------------------

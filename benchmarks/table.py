@@ -17,6 +17,7 @@ _COLUMNS = (
     ("dlt, tuned", ("dlt-tuned",)),
     ("dlt, default", ("dlt-default",)),
     ("minimal client", ("minimal", "threads-sha256")),
+    ("the same work, bare", ("bare",)),
     ("**hsmirror**", ("hsmirror",)),
     ("uncompressed", ("hsmirror-none",)),
 )

@@ -8,21 +8,17 @@ legal JSON texts; a page that holds one goes through the standard library's scan
 from __future__ import annotations
 
 import json
-import re
-import types
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
-from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
+from hsmirror.api.json_texts import elements, loads, members
+from hsmirror.api.rows import Row, one_line, read_keys, read_keys_row_by_row
 from hsmirror.errors import CorruptError
 from hsmirror.model import DataType
-
-Row: TypeAlias = "bytes | msgspec.Raw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +105,11 @@ def parse_page(body: bytes, data_type: DataType, *, is_of_one_room: bool = False
         rows = [one_line(row) for row in rows]
     try:
         if data_type.id_fields or data_type.room_fields:
-            ids, rooms = _read_keys(body, data_type)
+            ids, rooms = read_keys(body, data_type)
         else:
             ids = rooms = [None] * len(rows)
     except (msgspec.DecodeError, RecursionError):
-        ids, rooms = _read_keys_row_by_row(rows, data_type)
+        ids, rooms = read_keys_row_by_row(rows, data_type)
     return _page(rows, ids, rooms, bytes(envelope.metadata), len(body))
 
 
@@ -124,32 +120,24 @@ def parse_document(body: bytes) -> tuple[Any, bytes]:
         CorruptError: as `parse_page`.
     """
     _require_utf8(body)
-    members = _members(body.decode(), "the answer")
-    if "data" not in members or members.get("status", '"success"') != '"success"':
+    parts = members(body.decode(), "the answer")
+    if "data" not in parts or parts.get("status", '"success"') != '"success"':
         raise CorruptError("the answer holds no data")
-    text = members["data"]
-    return _loads(text), one_line(text.encode())
+    text = parts["data"]
+    return loads(text), one_line(text.encode())
 
 
 def first_element(text: bytes) -> bytes:
     """The first element of the JSON array that `text` is, as it stood there; `{}` where it is empty."""
-    elements = _elements(text.decode())
-    return elements[0].encode() if elements else b"{}"
+    found = elements(text.decode())
+    return found[0].encode() if found else b"{}"
 
 
 def members_of(document: bytes, names: Sequence[str]) -> bytes:
     """A JSON object with just these members of another one, each value as it stood there."""
-    members = _members(document.decode(), "the document")
-    kept = [f"{json.dumps(name)}:{members[name]}" for name in names if name in members]
+    there = members(document.decode(), "the document")
+    kept = [f"{json.dumps(name)}:{there[name]}" for name in names if name in there]
     return one_line(("{" + ",".join(kept) + "}").encode())
-
-
-def one_line(row: Row) -> bytes:
-    """A JSON text without line breaks between its tokens; every other byte as it came."""
-    text = bytes(row)
-    if b"\n" in text or b"\r" in text:
-        return text.translate(None, b"\r\n")
-    return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +194,7 @@ def _page(
     metadata: bytes,
     size_bytes: int,
 ) -> Page:
-    claims = _loads(metadata.decode())
+    claims = loads(metadata.decode())
     if not isinstance(claims, dict):
         claims = {}
     warnings = claims.get("_warnings")
@@ -236,240 +224,18 @@ def _count(value: object) -> int | None:
     return value
 
 
-def parse_row(row: Row) -> Any:
-    """One row as plain values.
-
-    Raises:
-        CorruptError: not JSON; cannot be for a row of a page.
-    """
-    return _loads(bytes(row).decode())
-
-
-def row_id(row: bytes, data_type: DataType) -> str | None:
-    """The id of one stored row; None where its type has none, or it lacks it."""
-    if not data_type.id_fields:
-        return None
-    try:
-        decoded = _key_decoder(data_type.id_fields).decode(row)
-    except (msgspec.DecodeError, RecursionError):
-        return _first_member(_loads(row.decode("utf-8", "replace")), data_type.id_fields)
-    return _first_text(decoded, data_type.id_fields)
-
-
-# --- the fields that name a row and its room ---------------------------------------------------------
-@cache
-def _key_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
-    """Decodes one row into just these fields, None where it lacks one."""
-    top_level = dict.fromkeys(field.partition(".")[0] for field in fields)
-    return msgspec.json.Decoder(msgspec.defstruct("Keys", [(name, Any, None) for name in top_level], gc=False))
-
-
-@cache
-def _keys_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
-    """Decodes a whole answer into just these fields of each row."""
-    return _column_decoder(_key_decoder(fields).type)
-
-
-@cache
-def _texts_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
-    """The same, and refuses an answer of which a row lacks one of them, or has no text in it."""
-    return _column_decoder(
-        msgspec.defstruct("Texts", [(name, str) for name in dict.fromkeys(fields)], gc=False)
-    )
-
-
-def _column_decoder(row: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(
-        msgspec.defstruct("Columns", [("data", types.GenericAlias(list, (row,)))], gc=False)
-    )
-
-
 @cache
 def _without_rooms(data_type: DataType) -> DataType:
     return replace(data_type, room_fields=())
 
 
-def _read_keys(body: bytes, data_type: DataType) -> tuple[Sequence[str | None], Sequence[str | None]]:
-    ids, rooms = data_type.id_fields, data_type.room_fields
-    # Nearly always the first field of each holds a text in every row; only the others make it look further.
-    firsts = ids[:1] + rooms[:1]
-    if not any("." in field for field in firsts):
-        with suppress(msgspec.ValidationError):
-            rows = _texts_decoder(firsts).decode(body).data
-            first_ids, first_rooms = _texts(rows, ids), _texts(rows, rooms)
-            if first_ids is not None and first_rooms is not None:
-                return first_ids, first_rooms
-    rows = _keys_decoder(ids + rooms).decode(body).data
-    return _column(rows, ids), _column(rows, rooms)
-
-
-def _texts(rows: Sequence[object], fields: tuple[str, ...]) -> Sequence[str | None] | None:
-    """The first of `fields` of rows that are known to hold a text there; None where one is empty."""
-    if not fields:
-        return [None] * len(rows)
-    texts = list(map(attrgetter(fields[0]), rows))
-    return texts if all(texts) else None
-
-
-def _column(rows: Sequence[object], fields: tuple[str, ...]) -> Sequence[str | None]:
-    """The first text in `fields` of each row. Field by field, as mostly all rows hold one, or none does."""
-    while fields:
-        if (texts := _first_column(rows, fields)) is not None:
-            return texts
-        name = fields[0].partition(".")[0]
-        if set(map(type, map(attrgetter(name), rows))) - {types.NoneType}:
-            return [_first_text(row, fields) for row in rows]
-        fields = fields[1:]
-    return [None] * len(rows)
-
-
-def _first_column(rows: Sequence[object], fields: tuple[str, ...]) -> Sequence[str | None] | None:
-    """What the first of `fields` holds, if that is a text in every row; None where it is not."""
-    if not fields:
-        return [None] * len(rows)
-    if "." in fields[0]:
-        return None
-    values = list(map(attrgetter(fields[0]), rows))
-    return values if all(values) and set(map(type, values)) <= {str} else None
-
-
-def _first_text(row: object, fields: tuple[str, ...]) -> str | None:
-    for field in fields:
-        name, _, inner = field.partition(".")
-        value = getattr(row, name)
-        if inner:
-            value = value.get(inner) if isinstance(value, dict) else None
-        if (text := _id_text(value)) is not None:
-            return text
-    return None
-
-
-def _id_text(value: object) -> str | None:
-    if isinstance(value, str):
-        return value or None
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return None
-
-
-def _read_keys_row_by_row(
-    rows: Sequence[Row], data_type: DataType
-) -> tuple[list[str | None], list[str | None]]:
-    decoded = [_loads(bytes(row).decode()) for row in rows]
-    return (
-        [_first_member(row, data_type.id_fields) for row in decoded],
-        [_first_member(row, data_type.room_fields) for row in decoded],
-    )
-
-
-def _first_member(row: object, fields: tuple[str, ...]) -> str | None:
-    for field in fields:
-        value = row
-        for name in field.split("."):
-            value = value.get(name) if isinstance(value, dict) else None
-        if (text := _id_text(value)) is not None:
-            return text
-    return None
-
-
-# --- the slow way, for texts that msgspec refuses ----------------------------------------------------
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _parse_integer(digits: str) -> int | str:
-    """Python refuses to turn thousands of digits into an integer; nothing here needs their value."""
-    return int(digits) if len(digits) < 1000 else digits
-
-
-_ESCAPES = re.compile(r"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)")
-"""Every escape of a JSON text; the first group is half of a surrogate pair, alone."""
-
-_DECODER = json.JSONDecoder(parse_int=_parse_integer, parse_constant=_refuse_constant)
-_SPACE = re.compile(r"[ \t\r\n]*")
-
-
-def _loads(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError):
-        pass
-    # A lone surrogate cannot be written to any file or terminal: what is made of the text has a mark instead.
-    whole = _ESCAPES.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
-    try:
-        return _DECODER.decode(whole)
-    except (ValueError, RecursionError):
-        raise CorruptError("the answer is not JSON") from None
-
-
 def _parse_page_slowly(body: bytes, data_type: DataType) -> Page:
-    members = _members(body.decode(), "the answer")
-    if members.get("status", '"success"') != '"success"':
+    parts = members(body.decode(), "the answer")
+    if parts.get("status", '"success"') != '"success"':
         raise CorruptError("an error came under status 200")
-    if not members.get("data", "").startswith("["):
+    if not parts.get("data", "").startswith("["):
         raise CorruptError("the answer holds no list of rows")
-    rows = [one_line(text.encode()) for text in _elements(members["data"])]
-    ids, rooms = _read_keys_row_by_row(rows, data_type)
-    metadata = members.get("metadata", "{}").encode()
+    rows = [one_line(text.encode()) for text in elements(parts["data"])]
+    ids, rooms = read_keys_row_by_row(rows, data_type)
+    metadata = parts.get("metadata", "{}").encode()
     return _page(rows, ids, rooms, metadata, len(body))
-
-
-def _members(text: str, what: str) -> dict[str, str]:
-    """The members of the object that `text` is, each value as the text it stands as."""
-    text = text.removeprefix("\ufeff")
-    at = _skip_space(text, 0)
-    if text[at : at + 1] != "{":
-        kind = "HTML" if text[at : at + 1] == "<" else "no JSON object"
-        raise CorruptError(f"{what} is {kind}")
-    members: dict[str, str] = {}
-    at = _skip_space(text, at + 1)
-    while text[at : at + 1] != "}":
-        if text[at : at + 1] != '"':
-            raise CorruptError(f"{what} is not JSON")
-        key, at = _scan(text, at)
-        at = _skip_space(text, at)
-        if text[at : at + 1] != ":":
-            raise CorruptError(f"{what} is not JSON")
-        start = _skip_space(text, at + 1)
-        _, at = _scan(text, start)
-        members[str(key)] = text[start:at]
-        at = _after_comma(text, at, "}")
-    if _skip_space(text, at + 1) != len(text):
-        raise CorruptError(f"{what} is not JSON")
-    return members
-
-
-def _elements(text: str) -> list[str]:
-    elements: list[str] = []
-    at = _skip_space(text, 1)
-    while text[at : at + 1] != "]":
-        start = at
-        _, at = _scan(text, start)
-        elements.append(text[start:at])
-        at = _after_comma(text, at, "]")
-    return elements
-
-
-def _after_comma(text: str, at: int, closing: str) -> int:
-    at = _skip_space(text, at)
-    if text[at : at + 1] == ",":
-        at = _skip_space(text, at + 1)
-        if text[at : at + 1] != closing:
-            return at
-    elif text[at : at + 1] == closing:
-        return at
-    raise CorruptError("the answer is not JSON")
-
-
-def _scan(text: str, at: int) -> tuple[object, int]:
-    try:
-        return _DECODER.raw_decode(text, at)
-    except (ValueError, RecursionError):
-        raise CorruptError("the answer is not JSON") from None
-
-
-def _skip_space(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at

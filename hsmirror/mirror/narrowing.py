@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 
 import anyio.to_thread
 
-from hsmirror.api.envelope import Page, row_id
+from hsmirror.api.envelope import Page
+from hsmirror.api.rows import row_id
 from hsmirror.archive.segments import Receipts
 from hsmirror.errors import DamagedError
 from hsmirror.mirror.context import Context

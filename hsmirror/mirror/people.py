@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from hsmirror.api.data_types import DATA_TYPES
-from hsmirror.api.envelope import row_id
+from hsmirror.api.rows import row_id
 from hsmirror.model import DataType
 
 _OF_UNKNOWN_TYPES = ("participantId", "senderId")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import anyio.to_thread
 
-from hsmirror.api.envelope import Page, Row, row_id
+from hsmirror.api.envelope import Page
+from hsmirror.api.rows import Row, row_id
 from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.merge import (

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from hsmirror.api.addresses import SignedAddress, parse_address
-from hsmirror.api.envelope import Row, parse_row
+from hsmirror.api.rows import Row, parse_row
 from hsmirror.archive.layout import file_path
 from hsmirror.errors import RefusedAddressError
 

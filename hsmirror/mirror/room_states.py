@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hsmirror.api.data_types import DATA_TYPES
-from hsmirror.api.envelope import Row, parse_row
+from hsmirror.api.rows import Row, parse_row
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.segments import Receipts
 from hsmirror.errors import DamagedError

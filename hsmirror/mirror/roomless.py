@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import anyio.to_thread
 
-from hsmirror.api.envelope import Row
+from hsmirror.api.rows import Row
 from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.merge import RowSet

@@ -9,7 +9,8 @@ import anyio
 import anyio.to_thread
 
 from hsmirror.api.data_types import DATA_TYPES, SESSIONS
-from hsmirror.api.envelope import Page, Row
+from hsmirror.api.envelope import Page
+from hsmirror.api.rows import Row
 from hsmirror.errors import ForbiddenError, NotFoundError
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.night import HeldList, RoomState

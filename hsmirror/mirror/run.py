@@ -15,7 +15,7 @@ import msgspec
 
 from hsmirror import __version__
 from hsmirror.api.data_types import DATA_TYPES
-from hsmirror.api.envelope import Row
+from hsmirror.api.rows import Row
 from hsmirror.archive import durable
 from hsmirror.archive.forgotten import Forgotten
 from hsmirror.archive.layout import Layout

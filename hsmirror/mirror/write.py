@@ -17,7 +17,8 @@ import anyio
 import anyio.to_thread
 
 from hsmirror.api.addresses import may_be_signed, without_signatures
-from hsmirror.api.envelope import Page, Row
+from hsmirror.api.envelope import Page
+from hsmirror.api.rows import Row
 from hsmirror.archive.durable import Modes, make_folder
 from hsmirror.archive.forgotten import Forgotten
 from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, read_rows, staged_rows
