@@ -123,7 +123,7 @@ def _last_problems(report: StatusReport) -> list[str]:
     """Why the last run was not complete, as far as its report says."""
     import msgspec
 
-    from hsmirror.cli.summary import problem_line
+    from hsmirror.cli.summary import problem_lines
     from hsmirror.mirror.report import Problem
 
     if report.last_run is None or _last_status(report) == Exit.COMPLETE:
@@ -132,9 +132,10 @@ def _last_problems(report: StatusReport) -> list[str]:
         problems = msgspec.convert(report.last_run.get("problems", []), list[Problem])
     except msgspec.ValidationError:
         return []
-    lines = [printable(problem_line(problem)) for problem in problems[:_MOST_PROBLEMS]]
-    if len(problems) > _MOST_PROBLEMS:
-        lines.append(f"{counted(len(problems) - _MOST_PROBLEMS, 'further problem')}: --json has them all")
+    lines = [printable(line) for line in problem_lines(problems)]
+    if len(lines) > _MOST_PROBLEMS:
+        more = f"{counted(len(lines) - _MOST_PROBLEMS, 'further problem')}: --json has them all"
+        lines = [*lines[:_MOST_PROBLEMS], more]
     return lines
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -16,6 +16,7 @@ from hsmirror.mirror.report import ExperimentReport, Problem, RunReport
 
 _MOST_EXPERIMENTS_IN_FULL = 4
 _MOST_PROBLEMS = 20
+_MOST_TYPES_NAMED = 4
 
 
 def show_summary(report: RunReport, output: Output) -> None:
@@ -114,11 +115,32 @@ def _costs(report: RunReport) -> str:
 
 
 def _show_problems(report: RunReport, output: Output) -> None:
-    for problem in report.problems[:_MOST_PROBLEMS]:
-        output.error(problem_line(problem))
-    more = len(report.problems) - _MOST_PROBLEMS
+    lines = problem_lines(report.problems)
+    for line in lines[:_MOST_PROBLEMS]:
+        output.error(line)
+    more = len(lines) - _MOST_PROBLEMS
     if more > 0:
         output.error(f"{counted(more, 'further problem')}: see the run's report, or --json")
+
+
+def problem_lines(problems: Iterable[Problem]) -> list[str]:
+    """A line each; what several data types of one experiment have in common is said once."""
+    alike: dict[tuple[str, str, str], list[str]] = {}
+    for each in problems:
+        alike.setdefault((each.experiment, each.room, each.what), []).append(each.data_type)
+    return [
+        problem_line(Problem(what, experiment=experiment, data_type=_together(types), room=room))
+        for (experiment, room, what), types in alike.items()
+    ]
+
+
+def _together(data_types: Iterable[str]) -> str:
+    names = sorted(set(data_types))
+    if len(names) <= _MOST_TYPES_NAMED:
+        return ", ".join(names)
+    return (
+        f"{', '.join(names[: _MOST_TYPES_NAMED - 1])} and {len(names) - _MOST_TYPES_NAMED + 1} more data types"
+    )
 
 
 def problem_line(problem: Problem) -> str:

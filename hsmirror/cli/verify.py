@@ -104,12 +104,12 @@ def _part(text: str) -> tuple[int, int]:
 
 
 def _show(report: VerifyReport, output: Output, repaired: Sequence[str], problems: Sequence[Problem]) -> None:
-    from hsmirror.cli.summary import problem_line
+    from hsmirror.cli.summary import problem_lines
 
     if repaired:
         output.say(f"repaired: {counted(len(repaired), 'file')}; what was there is in .hsmirror/superseded/")
-    for problem in problems:
-        output.error(problem_line(problem), "problem")
+    for line in problem_lines(problems):
+        output.error(line, "problem")
     for path in repaired:
         output.detail(f"repaired: {path}")
     for what, paths in (

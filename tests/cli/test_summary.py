@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cli.conftest import Screens, a_run_report
-from hsmirror.cli.summary import problem_line, show_summary
+from hsmirror.cli.summary import problem_line, problem_lines, show_summary
 from hsmirror.errors import Exit
 from hsmirror.mirror.report import ExperimentReport, Problem, TypeReport
 
@@ -60,6 +60,15 @@ def test_a_room_that_the_problem_names_itself_is_not_named_twice() -> None:
 
     assert problem_line(named) == "exp_2: room room_1 is not in exp_2; check the id"
     assert problem_line(other) == "exp_2, room room_1: room room_12 is larger"
+
+
+def test_what_several_data_types_have_in_common_is_said_once() -> None:
+    types = ("sync", "chat", "events", "rooms", "components")
+    problems = [Problem("nobody knows", "exp_2", each) for each in types]
+    assert problem_lines(problems) == ["exp_2, chat, components, events and 2 more data types: nobody knows"]
+    assert problem_lines(problems[:2]) == ["exp_2, chat, sync: nobody knows"]
+    elsewhere = [Problem("nobody knows", "exp_3", "sync"), Problem("nobody knows", "exp_2", "sync", "room_1")]
+    assert len(problem_lines([*problems, *elsewhere])) == 3
 
 
 def test_why_a_type_is_incomplete_stands_in_the_table_where_no_problem_tells_it(screens: MakeScreens) -> None:
