@@ -67,9 +67,11 @@ SHORT = Scale(100, 500, 2_000, 5, 6, 20, 3, 1 << 18, 0.005)
 
 def jobs(scale: Scale) -> tuple[Job, ...]:
     """All of them, in the order of the table."""
+    one = Experiment("exp_one", 1, rows=1)
     fewer = Experiment("exp_fewer", scale.rooms, rows=scale.fewer_rows)
     many = Experiment("exp_many", scale.rooms, rows=scale.rows)
     return (
+        Job("start", "1 record: what it takes to start", Work.LIST, one, (*_EVERYWHERE, "dlt-tuned"), ()),
         Job(
             "fewer",
             f"{fewer.rows:,} records, plain",
