@@ -337,6 +337,7 @@ class TypeMirror:
             else:
                 self._way = Way.ROOMS
                 self._has_no_way = not self._rooms.are_listed
+                await self._read_rooms(self._vanished(rooms))
             return
         self._way = Way.ROOMS
         self._states = self._states or await self._rooms.states(self._type)
@@ -412,7 +413,8 @@ class TypeMirror:
         if self._held is None or room not in self._held.rooms:
             return False
         self._states = self._states or await self._rooms.states(self._type)
-        return bool(self._states) and room not in self._states and self._rooms.are_all_listed
+        is_list_believed = bool(self._states) or self._policy.is_full
+        return is_list_believed and room not in self._states and self._rooms.are_all_listed
 
     # --- what is remembered --------------------------------------------------------------------------
     async def _remember(self) -> None:

@@ -50,6 +50,12 @@ class HeldLists:
         rooms = self._experiment(experiment).rooms
         return sorted({room for of_type in rooms.values() for room in of_type if room is not None})
 
+    def rooms_upstream(self, experiment: str) -> list[str]:
+        """Those of which rows are held that were upstream when they were last read."""
+        rooms = self._experiment(experiment).rooms
+        there = {room for of_type in rooms.values() for room, each in of_type.items() if each.rows}
+        return sorted(room for room in there if room is not None)
+
     def list_of(self, experiment: str, data_type: str) -> HeldList | None:
         """What is held of one list; None where there is nothing. Looks at each file's size: for a thread."""
         held = self._experiment(experiment)

@@ -159,13 +159,14 @@ class ExperimentRooms:
         listed = await self._catalogue()
         if not listed or len(listed) >= MOST_ROOMS_LISTED:
             await self._all_told.wait()
-        if not listed:
+        # That none are left is believed, as of any list, in a full run alone.
+        if not listed and (listed is None or not self._context.policy.is_full):
             self._name_held_rooms(is_listed=listed is not None)
         return list(self._named)
 
     def _name_held_rooms(self, *, is_listed: bool) -> None:
         """Where the server does not tell the rooms, those that are held are asked for, too."""
-        held = self._context.held.rooms_of(self._wanted.experiment)
+        held = self._context.held.rooms_upstream(self._wanted.experiment)
         new = [room for room in held if room not in self._named]
         self._named.update(dict.fromkeys(new))
         if is_listed and new:

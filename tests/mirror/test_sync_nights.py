@@ -169,6 +169,28 @@ async def test_fault_56_an_empty_list_after_a_full_one_is_suspicious_until_a_ful
         assert all(receipt["gone_rows"] == receipt["rows"] for receipt in gone)
 
 
+@pytest.mark.parametrize("shape", [{}, {"rows_name_rooms": False}], ids=["whole list", "room by room"])
+async def test_fault_56_that_all_rooms_have_vanished_is_believed_in_a_full_run_and_from_then_on(
+    start_lab, tmp_path, shape
+):
+    lab = await start_lab(**SMALL, **shape)
+    archive = tmp_path / "archive"
+    await run_sync(lab, tmp_path)
+    for room in lab.source.room_ids(EXPERIMENT):
+        lab.source.remove_room(EXPERIMENT, room)
+    assert (await run_sync(lab, tmp_path)).exit_status == 3
+    assert not any(receipt.get("gone_rows") for receipt in receipts(archive, kind="shard"))
+    for full in (True, False, False):
+        report = await run_sync(lab, tmp_path, full=full)
+        assert (report.exit_status, report.problems) == (0, ())
+    of_rooms = [receipt for receipt in receipts(archive, kind="shard") if receipt["room"] and receipt["rows"]]
+    assert {receipt["data_type"] for receipt in of_rooms} >= {"events", "variables", "rooms"}
+    assert all(receipt["gone_rows"] == receipt["rows"] for receipt in of_rooms)
+    unchanged = state_of_files(archive)
+    assert (await run_sync(lab, tmp_path)).exit_status == 0
+    assert state_of_files(archive) == unchanged
+
+
 # --- what is lacking on our side ---------------------------------------------------------------------
 async def test_a_shard_that_is_missing_or_cut_short_is_fetched_again_settled_or_not(start_lab, tmp_path):
     lab = await start_lab(**MANY)
