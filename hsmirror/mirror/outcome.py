@@ -16,6 +16,7 @@ from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.documents import document_commit
 from hsmirror.mirror.night import HeldList, Room
+from hsmirror.mirror.parts import kept_bytes
 from hsmirror.mirror.reading import ProvenList, identity_of
 from hsmirror.mirror.report import Problem
 from hsmirror.mirror.settle import Settled, Shelf
@@ -147,19 +148,24 @@ class Outcome:
             identity=identity_of(self._type),
         )
 
-        def settle_some(some: Sequence[Room]) -> list[Settled]:
-            return [
-                settle(Shelf(self._experiment, self._type.name, room), found.parts.get(room, ()))
-                for room in some
-            ]
+        def settle_some(some: Sequence[Room], in_memory_bytes: int) -> list[Settled]:
+            settled: list[Settled] = []
+            for room in some:
+                parts = found.parts.take(room, in_memory_bytes=in_memory_bytes)
+                in_memory_bytes -= kept_bytes(parts)
+                settled.append(settle(Shelf(self._experiment, self._type.name, room), parts))
+            return settled
 
         waiting = iter(rooms)
         while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
-            if len(some) == 1 and self._is_new(some[0], found):
-                settled = settle_some(some)
-            else:
-                settled = await anyio.to_thread.run_sync(settle_some, some, limiter=self._context.settling)
-            await self._context.committer.commit(*[each.commit for each in settled if each.commit])
+            with self._context.staging.unpublished(found.parts.small_bytes(some)) as in_memory_bytes:
+                if len(some) == 1 and self._is_quick(some[0], found, in_memory_bytes):
+                    settled = settle_some(some, in_memory_bytes)
+                else:
+                    settled = await anyio.to_thread.run_sync(
+                        settle_some, some, in_memory_bytes, limiter=self._context.settling
+                    )
+                await self._context.committer.commit(*[each.commit for each in settled if each.commit])
             for room, each in zip(some, settled, strict=True):
                 self._take_in(room, each)
         self.rows_read += found.rows
@@ -172,11 +178,11 @@ class Outcome:
         if found.note:
             self.note(found.note)
 
-    def _is_new(self, room: Room, found: ProvenList) -> bool:
-        """Neither held nor staged on the disk: to settle it is a matter of microseconds."""
+    def _is_quick(self, room: Room, found: ProvenList, in_memory_bytes: int) -> bool:
+        """Is it small, and nothing of it held? To seal and settle it takes less than to have a thread do it."""
         shelf = Shelf(self._experiment, self._type.name, room)
-        is_in_memory = all(part.in_memory is not None for part in found.parts.get(room, ()))
-        return is_in_memory and not self._context.settlement.holds(shelf)
+        is_in_memory = in_memory_bytes > 0 or not found.parts.small_bytes([room])
+        return is_in_memory and found.parts.is_quick(room) and not self._context.settlement.holds(shelf)
 
     async def take_out_of_no_room(self, left: Sequence[StagedPart] | None) -> None:
         """Rows that were held of no room, and that a room has now, leave the tree; `left` are the others.

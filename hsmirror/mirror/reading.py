@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio.to_thread
@@ -20,12 +20,12 @@ from hsmirror.mirror.merge import (
     by_content_where_ids_conflict,
     content_digest,
 )
+from hsmirror.mirror.parts import Parts, PartsByRoom
 from hsmirror.mirror.proof import Judgement, PassFacts, judge
-from hsmirror.mirror.write import KeptParts, ListWriter, rows_of_staged, write_rows
+from hsmirror.mirror.write import ListWriter, rows_of_staged, write_rows
 from hsmirror.model import DataType, ListKey
 
 OnRows = Callable[[Sequence[tuple[str | None, Row]]], None]
-PartsByRoom = dict[str | None, list[StagedPart]]
 
 
 class RoomsUntoldError(Exception):
@@ -41,19 +41,22 @@ class RoomsUntoldError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProvenList:
-    """A list as read: its rows staged by room, and whether they are proven to be all."""
+    """A list as read: its rows by room, and whether they are proven to be all."""
 
-    parts: PartsByRoom
-    rows: int
+    parts: Parts
     total: int | None
     is_proven: bool
     note: str
     metadata: bytes
 
+    @property
+    def rows(self) -> int:
+        return self.parts.rows
+
 
 def nothing_found() -> ProvenList:
     """An empty list: what a room that is no longer there has."""
-    return ProvenList(parts={}, rows=0, total=None, is_proven=True, note="", metadata=b"{}")
+    return ProvenList(Parts.sealed({}), total=None, is_proven=True, note="", metadata=b"{}")
 
 
 class _TellingRooms:
@@ -83,20 +86,20 @@ async def proven_list(
 ) -> AsyncIterator[ProvenList]:
     """A list that is read, again where its pages disagree, until `proof.judge` is content or gives up.
 
-    Its parts are good for as long as the context is open; some of them are in memory.
+    Its parts are good for as long as the context is open.
 
     Raises:
         RoomsUntoldError: `must_tell_rooms`, and a row names none.
         UpstreamError: the list cannot be read.
     """
-    with context.staging.keeping() as kept:
-        yield await _read_proven(context, key, kept, must_tell_rooms=must_tell_rooms, on_rows=on_rows)
+    with ExitStack() as open_parts:
+        yield await _read_proven(context, key, open_parts, must_tell_rooms=must_tell_rooms, on_rows=on_rows)
 
 
 async def _read_proven(
     context: Context,
     key: ListKey,
-    kept: KeptParts,
+    open_parts: ExitStack,
     *,
     must_tell_rooms: bool,
     on_rows: OnRows | None,
@@ -112,7 +115,8 @@ async def _read_proven(
         except BaseException:
             writer.discard()
             raise
-        staged.append(await writer.seal(kept))
+        parts = await writer.finish()
+        open_parts.callback(parts.close)
         forgotten |= writer.forgotten_marks
         # Rows without an id may be alike to the byte and still each be real. In one page they are; over several
         # a row that came twice and one that was passed over look the same, and a second reading has to agree.
@@ -126,10 +130,10 @@ async def _read_proven(
             warnings=reading.warnings,
         )
         passes.append(facts)
-        parts: PartsByRoom = staged[-1]
         distinct_in_all: int | None = None
         if len(passes) > 1 or facts.distinct != facts.claims.rows:
-            parts, distinct_in_all = await anyio.to_thread.run_sync(
+            staged.append(await anyio.to_thread.run_sync(parts.take_all, limiter=context.staging.threads))
+            combined, distinct_in_all = await anyio.to_thread.run_sync(
                 _combine,
                 context,
                 key.data_type,
@@ -137,15 +141,17 @@ async def _read_proven(
                 passes,
                 len(forgotten) if has_ids else forgotten.total(),
             )
+            parts = Parts.sealed(combined)
         verdict = judge(passes, distinct_in_all=distinct_in_all)
         if verdict.judgement is not Judgement.READ_AGAIN:
             break
+        if len(staged) < len(passes):
+            staged.append(await anyio.to_thread.run_sync(parts.take_all, limiter=context.staging.threads))
     if verdict.judgement is Judgement.UNPROVEN and facts.is_ambiguous:
         # Which of the rows that are alike are real is not known: each stays once, until a reading is proven.
-        parts = await anyio.to_thread.run_sync(_each_once, context, parts)
+        parts = Parts.sealed(await anyio.to_thread.run_sync(_each_once, context, parts))
     return ProvenList(
         parts=parts,
-        rows=sum(part.rows for of_room in parts.values() for part in of_room),
         total=reading.claims.last_total,
         is_proven=verdict.judgement is Judgement.PROVEN,
         note=verdict.note,
@@ -185,11 +191,11 @@ def _combine(
     return combined, forgotten_rows + sum(part.rows for parts in combined.values() for part in parts)
 
 
-def _each_once(context: Context, parts: PartsByRoom) -> PartsByRoom:
+def _each_once(context: Context, parts: Parts) -> PartsByRoom:
     """Rows without an id, those that are alike to the byte once."""
     once: PartsByRoom = {}
-    for room, of_room in parts.items():
-        once[room] = write_rows(_distinct(of_room), context.staging.builder())
+    for room in list(parts):
+        once[room] = write_rows(_distinct(parts.take(room)), context.staging.builder())
     return once
 
 

@@ -12,6 +12,7 @@ from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.merge import RowSet
 from hsmirror.mirror.outcome import Outcome
+from hsmirror.mirror.parts import Parts
 from hsmirror.mirror.reading import OnRows, identity_of, proven_list
 from hsmirror.mirror.settle import Shelf
 from hsmirror.mirror.write import rows_of, rows_of_staged, write_rows
@@ -39,7 +40,7 @@ async def read_roomless(
     seen: list[tuple[str | None, Row]] = []
     reading = proven_list(context, key, on_rows=None if on_rows is None else seen.extend)
     async with reading as found:
-        whole = [part for parts in found.parts.values() for part in parts]
+        whole = await anyio.to_thread.run_sync(_all_parts, found.parts)
         left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
         if left and (new := await read_new_rooms()):
             rooms = [*rooms, *new]
@@ -59,7 +60,7 @@ async def read_roomless(
     identity = identity_of(key.data_type)
     roomless = {identity(row) for row in rows_of_staged(left)}
     await outcome.take_out_of_no_room(await anyio.to_thread.run_sync(_still_roomless, context, key, rooms))
-    await outcome.settle(replace(found, parts={None: left}, rows=rows), [None], are_gone=bool(found.rows))
+    await outcome.settle(replace(found, parts=Parts.sealed({None: left})), [None], are_gone=bool(found.rows))
     if on_rows is not None:
         on_rows([(None, row) for _, row in seen if identity(bytes(row)) in roomless])
 
@@ -76,6 +77,10 @@ def _still_roomless(context: Context, key: ListKey, rooms: Sequence[str]) -> lis
     paths = [context.layout.absolute(receipt.path) for receipt in files]
     left = write_rows(_of_rooms(context, key, rooms).without(rows_of(paths)), context.staging.builder())
     return left if sum(part.rows for part in left) < sum(receipt.rows for receipt in files) else None
+
+
+def _all_parts(parts: Parts) -> list[StagedPart]:
+    return [part for of_room in parts.take_all().values() for part in of_room]
 
 
 def _beyond(

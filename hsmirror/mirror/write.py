@@ -8,10 +8,11 @@ it, one sync.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 
 import anyio
 import anyio.to_thread
@@ -24,6 +25,7 @@ from hsmirror.archive.forgotten import Forgotten
 from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, read_rows, staged_rows
 from hsmirror.archive.spool import Spool
 from hsmirror.mirror.distinct import DistinctCounter
+from hsmirror.mirror.parts import Parts
 from hsmirror.mirror.people import person_of
 from hsmirror.model import ListKey
 
@@ -33,11 +35,8 @@ WAITING_BYTES = 6 << 20
 UNPUBLISHED_BYTES = 4 << 20
 """Of sealed parts in memory, in all lists of a run together: further ones are written to staging."""
 
-_UNPUBLISHED_BYTES_A_READING = 1 << 20
-"""At most, of that: there are others."""
-
-_A_PART_BYTES = 1 << 10
-"""What Python adds to a part's own bytes."""
+_UNPUBLISHED_BYTES_AT_ONCE = 1 << 20
+"""At most, of that, in one commit: there are others."""
 
 _SMALL_ROWS = 10_000
 """Of more, however short, a thread counts how many are distinct."""
@@ -63,6 +62,7 @@ class Staging:
         self.waiting_bytes = 0
         self.unpublished_bytes = 0
         self.threads = anyio.CapacityLimiter(_WRITING_THREADS)
+        self._counting = Lock()
         self._count = 0
 
     def __repr__(self) -> str:
@@ -72,14 +72,25 @@ class Staging:
         """A name that nothing else has."""
         return self._folder / f"{self._new_name()}.staged"
 
+    def count_waiting(self, size_bytes: int) -> None:
+        """So many bytes more wait in memory; any thread may say so."""
+        with self._counting:
+            self.waiting_bytes += size_bytes
+
+    def count_released(self, size_bytes: int) -> None:
+        """So many wait in memory no more."""
+        self.count_waiting(-size_bytes)
+
     @contextmanager
-    def keeping(self) -> Iterator[KeptParts]:
-        """While sealed parts may be in memory: from when they are sealed until they are published."""
-        kept = KeptParts(self)
+    def unpublished(self, size_bytes: int) -> Iterator[int]:
+        """How many of so many bytes may be in memory, sealed, until this ends and they are published."""
+        free_bytes = max(0, UNPUBLISHED_BYTES - self.unpublished_bytes)
+        granted_bytes = min(size_bytes, free_bytes, _UNPUBLISHED_BYTES_AT_ONCE)
+        self.unpublished_bytes += granted_bytes
         try:
-            yield kept
+            yield granted_bytes
         finally:
-            self.unpublished_bytes -= kept.size_bytes
+            self.unpublished_bytes -= granted_bytes
 
     def builder(self, form: Form | None = None) -> ShardBuilder:
         """A builder with names of its own, in the run's form if not in another."""
@@ -90,36 +101,6 @@ class Staging:
             make_folder(self._root, self._folder, self.modes)
         self._count += 1
         return f"{self._count:07d}"
-
-
-class KeptParts:
-    """Sealed parts in memory, counted among those of all lists."""
-
-    def __init__(self, staging: Staging) -> None:
-        self._staging = staging
-        self.size_bytes = 0
-
-    def __repr__(self) -> str:
-        return f"<KeptParts of {self.size_bytes} bytes>"
-
-    def reserve(self) -> int:
-        """How much more may be sealed in memory; it is counted until `settle` says what came of it."""
-        free_bytes = max(0, UNPUBLISHED_BYTES - self._staging.unpublished_bytes)
-        reserved_bytes = min(free_bytes, _UNPUBLISHED_BYTES_A_READING)
-        self._count(reserved_bytes)
-        return reserved_bytes
-
-    def settle(self, reserved_bytes: int, parts: Iterable[StagedPart]) -> None:
-        """Count these instead of what was reserved."""
-        self._count(sum(map(_kept_bytes, parts)) - reserved_bytes)
-
-    def _count(self, size_bytes: int) -> None:
-        self.size_bytes += size_bytes
-        self._staging.unpublished_bytes += size_bytes
-
-
-def _kept_bytes(part: StagedPart) -> int:
-    return _A_PART_BYTES + len(part.in_memory) if part.in_memory is not None else 0
 
 
 class ListWriter:
@@ -148,7 +129,7 @@ class ListWriter:
         self._counter = DistinctCounter(staging.new_path, staging.modes)
         self.rows = 0
         self.distinct = 0
-        """Of `rows`; counted when they are sealed."""
+        """Of `rows`; counted when the list is finished."""
         self.forgotten_rows: Counter[str | None] = Counter()
         """Of `rows`, by room: those that were left out."""
         self.forgotten_marks: Counter[int] = Counter()
@@ -176,7 +157,7 @@ class ListWriter:
             for start in range(0, len(rows), rows_at_once):
                 lines = self._lines(rows[start : start + rows_at_once])
                 builder.add(lines)
-                self._staging.waiting_bytes += len(lines)
+                self._staging.count_waiting(len(lines))
                 gathered_bytes += len(lines)
                 if builder.pending_bytes >= PIECE_BYTES:
                     full[builder] = None
@@ -187,46 +168,29 @@ class ListWriter:
 
     def discard(self) -> None:
         """The pass came to nothing: what waits in memory goes."""
-        self._staging.waiting_bytes -= sum(builder.waiting_bytes for builder in self._builders.values())
+        self._staging.count_released(sum(builder.waiting_bytes for builder in self._builders.values()))
         self._builders = {}
-        self._close()
-
-    async def seal(self, kept: KeptParts) -> dict[str | None, list[StagedPart]]:
-        """The staged parts by room, not yet synced; those that are small in memory, as far as `kept` allows."""
-        builders, self._builders = self._builders, {}
-        waiting_bytes = sum(builder.waiting_bytes for builder in builders.values())
-        is_quick = self._is_quick(builders)
-        reserved_bytes = kept.reserve()
-        sealed: dict[str | None, list[StagedPart]] = {}
-
-        def work() -> None:
-            self.distinct = self._counter.count()
-            _seal(builders, sealed, in_memory_bytes=reserved_bytes)
-
-        try:
-            if is_quick and reserved_bytes:
-                work()
-            else:
-                await anyio.to_thread.run_sync(work, limiter=self._staging.threads)
-        finally:
-            self._staging.waiting_bytes -= waiting_bytes
-            kept.settle(reserved_bytes, (part for parts in sealed.values() for part in parts))
-            self._close()
-        return sealed
-
-    def _close(self) -> None:
         self._counter.close()
         if self._spool is not None:
             self._spool.close()
 
-    def _is_quick(self, builders: Mapping[str | None, ShardBuilder]) -> bool:
-        """The list of a room mostly is: to seal it takes less than to have a thread do it."""
-        return (
-            self._key.room is not None
-            and self._spool is None
-            and self.rows <= _SMALL_ROWS
-            and all(builder.is_small for builder in builders.values())
-        )
+    async def finish(self) -> Parts:
+        """What was read, by room; nothing more is written. To be closed by whoever has it."""
+        try:
+            if self.rows <= _SMALL_ROWS:
+                self.distinct = self._counter.count()
+            else:
+                self.distinct = await anyio.to_thread.run_sync(
+                    self._counter.count, limiter=self._staging.threads
+                )
+        except BaseException:
+            self.discard()
+            raise
+        self._counter.close()
+        builders, self._builders = self._builders, {}
+        spool, self._spool = self._spool, None
+        rows = self.rows - self.forgotten_rows.total()
+        return Parts(builders, rows=rows, spool=spool, release=self._staging.count_released)
 
     def _builder(self, room: str | None) -> ShardBuilder:
         builder = self._builders.get(room)
@@ -273,7 +237,7 @@ class ListWriter:
         try:
             await anyio.to_thread.run_sync(write, builders, limiter=self._staging.threads)
         finally:
-            self._staging.waiting_bytes += sum(builder.waiting_bytes for builder in builders) - before
+            self._staging.count_waiting(sum(builder.waiting_bytes for builder in builders) - before)
 
     def _spill(self, builders: Iterable[ShardBuilder]) -> None:
         older = self._spool
@@ -311,22 +275,6 @@ class ListWriter:
 def _flush(builders: Iterable[ShardBuilder]) -> None:
     for builder in builders:
         builder.flush()
-
-
-def _seal(
-    builders: dict[str | None, ShardBuilder],
-    sealed: dict[str | None, list[StagedPart]],
-    *,
-    in_memory_bytes: int,
-) -> None:
-    """Seals one after another, and forgets it; the first that are small in memory, up to so many bytes."""
-    for room in list(builders):
-        builder = builders.pop(room)
-        if in_memory_bytes > 0 and builder.is_small:
-            sealed[room] = builder.seal_in_memory()
-            in_memory_bytes -= sum(map(_kept_bytes, sealed[room]))
-        else:
-            sealed[room] = builder.seal()
 
 
 def _identities(page: Page, *, has_ids: bool) -> Iterable[object]:

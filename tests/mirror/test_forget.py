@@ -261,11 +261,11 @@ async def test_rows_that_are_left_out_count_as_rows_that_came(tmp_path):
     assert writer.forgotten_rows == {"r": 1, "s": 2}
     assert sorted(writer.forgotten_marks.values()) == [1, 2]
     assert seen == [("r", other)]
-    with staging.keeping() as kept:
-        parts = await writer.seal(kept)
+    parts = await writer.finish()
     assert (writer.rows, writer.distinct) == (4, 3)
-    assert [row for part in parts["r"] for row in staged_rows(part)] == [other]
-    assert parts["s"] == []
+    assert parts.rows == 1
+    assert [row for part in parts.take("r") for row in staged_rows(part)] == [other]
+    assert ("s" in parts, parts.take("s")) == (True, [])
 
 
 async def test_who_is_forgotten_before_anything_is_held_never_comes_in(start_lab, tmp_path):

@@ -11,36 +11,21 @@ from typing import Any
 
 import anyio
 import pytest
+from lists_written import page_of, spilling, waiting_files, writer_into
 
-from hsmirror.api.data_types import DATA_TYPES
-from hsmirror.api.envelope import Page, parse_page
 from hsmirror.archive import durable, spool
-from hsmirror.archive.durable import Modes
-from hsmirror.archive.shards import Form, StagedPart, staged_rows
+from hsmirror.archive.shards import StagedPart, staged_rows
 from hsmirror.errors import StorageError
 from hsmirror.mirror.write import UNPUBLISHED_BYTES, WAITING_BYTES, ListWriter, Staging
-from hsmirror.model import ListKey, Scope
-
-EVENTS = ListKey("exp", DATA_TYPES["events"], Scope.EXPERIMENT, "exp")
 
 
-def page_of(rows: int, row_bytes: int, *, rooms: int, first: int = 0) -> Page:
-    """A page whose rows name one room after another."""
-    head = '{{"id":"row{number:09d}","roomId":"room{room:06d}","text":"'
-    texts = []
-    for number in range(first, first + rows):
-        text = head.format(number=number, room=number % rooms)
-        texts.append(text + "x" * (row_bytes - len(text) - 2) + '"}')
-    return parse_page(f'{{"status":"success","data":[{",".join(texts)}]}}'.encode(), EVENTS.data_type)
-
-
-def writer_into(staging: Staging) -> ListWriter:
-    return ListWriter(EVENTS, staging, on_rows=lambda count: None)
-
-
-async def sealed_by(writer: ListWriter, staging: Staging) -> dict[str | None, list[StagedPart]]:
-    with staging.keeping() as kept:
-        return await writer.seal(kept)
+async def sealed_by(writer: ListWriter) -> dict[str | None, list[StagedPart]]:
+    """All parts of a list, on the disk."""
+    parts = await writer.finish()
+    try:
+        return await anyio.to_thread.run_sync(parts.take_all)
+    finally:
+        parts.close()
 
 
 def raising(error: Exception) -> Callable[..., None]:
@@ -48,16 +33,6 @@ def raising(error: Exception) -> Callable[..., None]:
         raise error
 
     return fail
-
-
-def waiting_files(folder: Path) -> list[Path]:
-    """What waits on the disk: spools, and hashes of distinct rows."""
-    return [path for path in folder.rglob("*.staged") if ".ndjson" not in path.name]
-
-
-@pytest.fixture
-def staging(tmp_path: Path) -> Staging:
-    return Staging(tmp_path, tmp_path / "staging", Form("none"), Modes())
 
 
 @pytest.mark.parametrize("rooms", [1, 3, 1000])
@@ -68,7 +43,7 @@ async def test_a_large_page_is_not_there_a_second_time_as_lines(staging: Staging
     tracemalloc.start()
     try:
         await writer.write(page)
-        parts = await sealed_by(writer, staging)
+        parts = await sealed_by(writer)
         peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -83,7 +58,7 @@ async def test_what_waits_is_bounded_over_all_lists_together(staging: Staging) -
             await writer.write(page_of(1000, 400, rooms=50, first=first))
             assert staging.waiting_bytes <= WAITING_BYTES
     for writer in writers:
-        parts = await sealed_by(writer, staging)
+        parts = await sealed_by(writer)
         rows = [row for part in parts["room000007"] for row in staged_rows(part)]
         assert [int(row[10:19]) for row in rows] == list(range(7, 20_000, 50))
     assert staging.waiting_bytes == 0
@@ -107,18 +82,10 @@ async def test_rows_that_wait_on_the_disk_are_in_one_file_that_does_not_keep_wha
         await writer.write(page_of(1000, 400, rooms=20, first=first))
         largest_bytes = max(largest_bytes, sum(path.stat().st_size for path in waiting_files(tmp_path)))
     assert 0 < largest_bytes < 40 << 20  # of 48 MB of rows, with 8 bytes a row for what is distinct
-    parts = await sealed_by(writer, staging)
+    parts = await sealed_by(writer)
     rows = [row for part in parts["room000007"] for row in staged_rows(part)]
     assert [int(row[10:19]) for row in rows] == list(range(7, 120_000, 20))
     assert waiting_files(tmp_path) == []
-
-
-async def spilling(staging: Staging) -> ListWriter:
-    """A writer some of whose rows are on the disk."""
-    writer = writer_into(staging)
-    for first in range(0, 20_000, 1000):
-        await writer.write(page_of(1000, 400, rooms=50, first=first))
-    return writer
 
 
 @pytest.mark.parametrize("failing", ["take", "push"])
@@ -139,7 +106,7 @@ async def test_where_the_disk_fails_nothing_is_left_waiting(
     monkeypatch.setattr(spool.Spool, failing, fail)
     with pytest.raises(StorageError):
         if failing == "take":
-            await sealed_by(writer, staging)
+            await sealed_by(writer)
         for first in range(20_000, 60_000, 1000):
             await writer.write(page_of(1000, 400, rooms=50, first=first))
     writer.discard()
@@ -165,76 +132,14 @@ async def test_a_pass_that_is_stopped_as_it_is_sealed_leaves_nothing_waiting(
     writer = await spilling(staging)
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await sealed_by(writer, staging)
+        await sealed_by(writer)
     assert (staging.waiting_bytes, staging.unpublished_bytes, waiting_files(tmp_path)) == (0, 0, [])
 
 
-# --- small parts ------------------------------------------------------------------------------------------
-ROOM = ListKey("exp", DATA_TYPES["events"], Scope.ROOM, "room000000", "room000000")
-
-
-async def sealed(staging: Staging, rows: int) -> StagedPart:
-    writer = ListWriter(ROOM, staging, on_rows=lambda count: None)
-    await writer.write(page_of(rows, 400, rooms=1))
-    (part,) = (await sealed_by(writer, staging))[ROOM.room]
-    assert (part.rows, writer.distinct, staging.waiting_bytes) == (rows, rows, 0)
-    return part
-
-
-async def test_a_small_list_of_a_room_stays_in_memory_and_a_larger_one_does_not(staging: Staging) -> None:
-    small, large = await sealed(staging, 100), await sealed(staging, 1000)
-    assert (small.in_memory is not None, small.path.exists()) == (True, False)
-    assert (large.in_memory is not None, large.path.exists()) == (False, True)
-
-
-async def test_only_so_much_stays_in_memory_before_it_is_published(staging: Staging) -> None:
-    """In all lists together, what Python adds to a part included; from when they are sealed."""
-    parts: list[StagedPart] = []
-    with ExitStack() as published:
-        while not parts or parts[-1].in_memory is not None:
-            writer = ListWriter(ROOM, staging, on_rows=lambda count: None)
-            await writer.write(page_of(10, 400, rooms=1))
-            parts += (await writer.seal(published.enter_context(staging.keeping())))[ROOM.room]
-            assert staging.unpublished_bytes < UNPUBLISHED_BYTES + (64 << 10)
-        assert len(parts) == UNPUBLISHED_BYTES // (parts[0].size_bytes + 1024) + 2
+def test_only_so_much_is_in_memory_before_it_is_published(staging: Staging) -> None:
+    """In one commit, and in all of a run together."""
+    with staging.unpublished(100_000) as first_bytes, ExitStack() as published:
+        granted = [published.enter_context(staging.unpublished(10 << 20)) for _ in range(6)]
+        assert (first_bytes, granted[:3], granted[4:]) == (100_000, [1 << 20] * 3, [0, 0])
+        assert sum(granted) + first_bytes == staging.unpublished_bytes == UNPUBLISHED_BYTES
     assert staging.unpublished_bytes == 0
-    assert (await sealed(staging, 100)).in_memory is not None
-
-
-async def test_lists_that_are_sealed_side_by_side_share_one_bound(staging: Staging) -> None:
-    writers = [writer_into(staging) for _ in range(12)]
-    for writer in writers:
-        for first in range(0, 2_000, 1000):
-            await writer.write(page_of(1000, 400, rooms=20, first=first))
-    sealed: list[StagedPart] = []
-    with ExitStack() as published:
-
-        async def seal(writer: ListWriter) -> None:
-            of_rooms = await writer.seal(published.enter_context(staging.keeping()))
-            sealed.extend(part for of_room in of_rooms.values() for part in of_room)
-
-        async with anyio.create_task_group() as tasks:
-            for writer in writers:
-                tasks.start_soon(seal, writer)
-        in_memory_bytes = sum(part.size_bytes for part in sealed if part.in_memory is not None)
-        assert 3 << 20 < in_memory_bytes < UNPUBLISHED_BYTES + (256 << 10)
-    assert (len(sealed), staging.unpublished_bytes) == (240, 0)
-
-
-async def test_of_a_list_of_many_rooms_the_small_parts_stay_in_memory_up_to_a_bound(staging: Staging) -> None:
-    writer = writer_into(staging)
-    for first in range(0, 10_000, 1000):
-        await writer.write(page_of(1000, 400, rooms=100, first=first))
-    parts = [part for of_room in (await sealed_by(writer, staging)).values() for part in of_room]
-    in_memory_bytes = sum(part.size_bytes for part in parts if part.in_memory is not None)
-    assert (len(parts), sum(part.rows for part in parts)) == (100, 10_000)
-    assert 0 < in_memory_bytes < 2 << 20
-    assert all(part.path.exists() == (part.in_memory is None) for part in parts)
-    assert any(part.path.exists() for part in parts)
-
-
-async def test_of_a_list_of_many_rooms_the_large_parts_are_written(staging: Staging) -> None:
-    writer = writer_into(staging)
-    await writer.write(page_of(1000, 400, rooms=2))
-    parts = [part for of_room in (await sealed_by(writer, staging)).values() for part in of_room]
-    assert [part.in_memory for part in parts] == [None, None]
