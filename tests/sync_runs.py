@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,3 +81,21 @@ def failing(*paths: str) -> Middleware:
         return await handler(request)
 
     return broken
+
+
+def unlisting(*rooms: str) -> Middleware:
+    """The server's list of rooms lacks these, or all where none is named; their own lists are there."""
+
+    @web.middleware
+    async def lacking(request: web.Request, handler: Handler) -> web.StreamResponse:
+        answer = await handler(request)
+        if "/data/rooms/" not in request.path or not isinstance(answer, web.Response):
+            return answer
+        body = answer.body
+        assert isinstance(body, bytes)
+        envelope = json.loads(gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body)
+        envelope["data"] = [row for row in envelope["data"] if rooms and row["id"] not in rooms]
+        envelope["metadata"]["pagination"] |= {"total": len(envelope["data"]), "hasMore": False}
+        return web.json_response(envelope)
+
+    return lacking

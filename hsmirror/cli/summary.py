@@ -135,7 +135,7 @@ def problem_lines(problems: Iterable[Problem]) -> list[str]:
 
 
 def _together(data_types: Iterable[str]) -> str:
-    names = sorted(set(data_types))
+    names = sorted(set(data_types) - {""})
     if len(names) <= _MOST_TYPES_NAMED:
         return ", ".join(names)
     return (

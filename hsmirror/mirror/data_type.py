@@ -27,6 +27,7 @@ from hsmirror.mirror.night import (
     FEW_PAGES,
     LOOKED_FOR_AT_ONCE,
     HeldList,
+    HeldRoom,
     Room,
     RoomState,
     Step,
@@ -198,9 +199,7 @@ class TypeMirror:
             await self._read_all()
         left = sum(room not in self._outcome.read_at for room in broken)
         if left and self._outcome.is_complete:
-            self._outcome.fail(
-                f"{left} of {len(broken)} damaged rooms are as they were: the server lists nothing of them"
-            )
+            self._outcome.fail(f"of {len(broken)} lists with damage, {left} could not be read again")
 
     # --- a night after the first ---------------------------------------------------------------------
     async def _update(self, held: HeldList) -> None:
@@ -247,7 +246,7 @@ class TypeMirror:
         elif night.step is Step.PROBE and self._type.name == "rooms":
             self._rooms.unchanged()
         if not self._was_read_whole:  # rows that go from one room balance those of a new one in the total
-            self._doubt_rooms()
+            self._doubt_rooms(self._rooms.doubt if can_probe else self._rooms.doubt or self._rooms.silence)
 
     async def _is_met(self, held: HeldList) -> bool:
         """Does the server list as many rows as are held? One request."""
@@ -328,24 +327,25 @@ class TypeMirror:
     async def _read_by_room(self) -> None:
         """All rooms, but for those that an earlier run has read already; and rows that belong to none."""
         rooms = await self._rooms.known(self._type)
+        vanished = self._vanished(rooms)
         is_listed = Scope.EXPERIMENT in self._type.scopes
-        if not rooms:
-            if self._rooms.doubt:  # its rows may well be of rooms
-                self._doubt_rooms()
+        doubt = self._rooms.doubt or self._rooms.silence
+        if not rooms and not vanished:
+            if doubt:  # its rows may well be of rooms
+                self._doubt_rooms(doubt)
             elif is_listed:
                 await self._read_experiment(must_tell_rooms=False)
             else:
                 self._way = Way.ROOMS
                 self._has_no_way = not self._rooms.are_listed
-                await self._read_rooms(self._vanished(rooms))
             return
         self._way = Way.ROOMS
         self._states = self._states or await self._rooms.states(self._type)
         await self._read_rooms(self._unsettled(rooms), may_be_absent=not is_listed)
-        await self._read_rooms(self._vanished(rooms))
-        self._doubt_rooms()
+        await self._read_rooms(vanished)
+        self._doubt_rooms(doubt)
         if is_listed and self._outcome.is_complete:
-            await self._read_beyond(rooms)
+            await self._read_beyond([*rooms, *vanished])
 
     def _unsettled(self, rooms: Sequence[str]) -> list[str]:
         if self._held is None or self._policy.is_full or not self._wanted.is_whole:
@@ -367,19 +367,21 @@ class TypeMirror:
             and (each.rows or (self._is_repair and not each.is_intact))
         ]
 
-    def _doubt_rooms(self) -> None:
-        if self._rooms.doubt:
-            self._outcome.fail(f"there may be rooms that are not known: {self._rooms.doubt}")
+    def _doubt_rooms(self, doubt: str) -> None:
+        if doubt:
+            self._outcome.fail(f"there may be rooms that are not known: {doubt}")
 
     async def _read_beyond(self, rooms: Sequence[str]) -> None:
         """Where the experiment lists more rows than its rooms, those that no room has belong to none."""
         held = self._held.rooms if self._held is not None else {}
-        has_roomless = None in held and held[None].rows > 0
+        of_no_room = held.get(None, HeldRoom())
+        has_roomless = of_no_room.rows > 0
         in_rooms = self._outcome.upstream_rows_of(rooms)
-        if self._total is not None and self._total <= in_rooms and not has_roomless:
-            return
-        if self._total is not None and has_roomless and self._total == in_rooms + held[None].rows:
-            return
+        if self._total is not None and of_no_room.is_intact:
+            if self._total <= in_rooms and not has_roomless:
+                return
+            if has_roomless and self._total == in_rooms + of_no_room.rows:
+                return
         key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
         try:
             with self._listed():

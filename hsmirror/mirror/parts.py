@@ -34,7 +34,8 @@ class Parts:
         spool: Spool | None = None,
         release: Callable[[int], None] | None = None,
     ) -> None:
-        self._rooms = dict(rooms)
+        self._rooms: dict[Room, ShardBuilder | list[StagedPart] | None] = dict(rooms)
+        self._is_closed = False
         self._spool = spool
         self._release = release
         self.rows = rows
@@ -73,11 +74,14 @@ class Parts:
         Raises:
             StorageError: the disk refuses.
         """
-        builder = self._rooms.get(room)
-        if not isinstance(builder, ShardBuilder):
-            return builder or []
-        self._rooms[room] = []
-        waiting_bytes = builder.waiting_bytes
+        there = self._rooms.get(room, [])
+        if there is None or self._is_closed:  # no rows would be taken for none left
+            raise RuntimeError(f"the parts of room {room} were taken before")
+        if room in self._rooms:
+            self._rooms[room] = None
+        if isinstance(there, list):
+            return there
+        builder, waiting_bytes = there, there.waiting_bytes
         try:
             return builder.seal_in_memory() if in_memory_bytes > 0 and builder.is_small else builder.seal()
         finally:
@@ -85,13 +89,20 @@ class Parts:
 
     def take_all(self) -> PartsByRoom:
         """Of all rooms, on the disk; in a worker thread."""
-        return {room: self.take(room) for room in list(self._rooms)}
+        try:
+            return {room: self.take(room) for room in list(self._rooms)}
+        finally:
+            self._close_spool()
 
     def close(self) -> None:
         """What was not taken goes."""
         builders = [each for each in self._rooms.values() if isinstance(each, ShardBuilder)]
         self._rooms = {}
+        self._is_closed = True
         self._count_released(sum(builder.waiting_bytes for builder in builders))
+        self._close_spool()
+
+    def _close_spool(self) -> None:
         if self._spool is not None:
             self._spool.close()
 

@@ -66,14 +66,18 @@ async def read_roomless(
 
 
 def _still_roomless(context: Context, key: ListKey, rooms: Sequence[str]) -> list[StagedPart] | None:
-    """What is held of no room, without what a room has now; None where that is all of it."""
+    """What is held of no room, without what a room has now; None where there is nothing to take out.
+
+    Raises:
+        DamagedError: it has other bytes than were written, which nobody knew.
+    """
     files = [
         receipt
         for receipt in Shelf(key.experiment, key.data_type.name, None).held(context.receipts)
         if receipt.sha256
     ]
-    if not files:
-        return None
+    if not (files and all(map(context.held.is_intact, files))):
+        return None  # what comes takes its place, and what of it is sound stays
     paths = [context.layout.absolute(receipt.path) for receipt in files]
     left = write_rows(_of_rooms(context, key, rooms).without(rows_of(paths)), context.staging.builder())
     return left if sum(part.rows for part in left) < sum(receipt.rows for receipt in files) else None

@@ -11,7 +11,7 @@ import anyio.to_thread
 from hsmirror.api.data_types import DATA_TYPES, SESSIONS
 from hsmirror.api.envelope import Page
 from hsmirror.api.rows import Row
-from hsmirror.errors import ForbiddenError, NotFoundError
+from hsmirror.errors import ForbiddenError, NotFoundError, UpstreamError
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.night import HeldList, RoomState
 from hsmirror.mirror.reading import OnRows
@@ -61,7 +61,9 @@ class ExperimentRooms:
         self._people: dict[str, list[str]] | None = None
         self._people_lock = anyio.Lock()
         self.doubt = ""
-        """Why there may be more rooms than are known; empty where there is no reason to think so."""
+        """Why their list was not read to its end: there may be more than are known. Empty where it was."""
+        self.silence = ""
+        """Where the server lists none: what speaks against it, for types that are read room by room."""
 
     def __len__(self) -> int:
         """Rooms known in this run, or held before it."""
@@ -75,7 +77,11 @@ class ExperimentRooms:
     @property
     def are_all_listed(self) -> bool:
         """Is a room that is not listed no longer there?"""
-        return self._listed is not None and len(self._listed) < MOST_ROOMS_LISTED and not self.doubt
+        return (
+            self._listed is not None
+            and len(self._listed) < MOST_ROOMS_LISTED
+            and not (self.doubt or self.silence)
+        )
 
     async def states(self, asking: DataType) -> Mapping[str, RoomState]:
         """The rooms that the server lists, and whether they have ended; empty where it lists none."""
@@ -170,7 +176,7 @@ class ExperimentRooms:
         new = [room for room in held if room not in self._named]
         self._named.update(dict.fromkeys(new))
         if is_listed and new:
-            self.doubt = f"the server lists no rooms, where {len(new)} are held"
+            self.silence = f"the server lists no rooms, where {len(new)} are held"
 
     async def participants(self) -> dict[str, list[str]]:
         """The wanted participants by each room that they may have been in."""
@@ -206,6 +212,9 @@ class ExperimentRooms:
             self._is_listing = True
             try:
                 await self._list()
+            except UpstreamError as error:
+                self.doubt = str(error)  # for all who ask after this one
+                raise
             finally:
                 self._is_known.set()
         await self._is_known.wait()

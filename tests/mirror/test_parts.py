@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from lists_written import EVENTS, page_of, spilling, waiting_files, writer_into
 
 from hsmirror.api.data_types import DATA_TYPES
@@ -44,8 +45,10 @@ async def test_where_there_is_no_room_in_memory_a_small_part_is_written(staging:
 async def test_a_room_is_sealed_once_and_one_without_rows_has_no_parts(staging: Staging) -> None:
     parts = await finished(staging, 100, key=EVENTS, rooms=4)
     assert [*parts] == [f"room{number:06d}" for number in range(4)]
-    assert [len(parts.take(room)) for room in (*parts, *parts, "another", None)] == [1] * 4 + [0] * 6
+    assert [len(parts.take(room)) for room in (*parts, "another", None)] == [1] * 4 + [0] * 2
     assert "room000003" in parts
+    with pytest.raises(RuntimeError, match="room room000003 were taken before"):
+        parts.take("room000003")
     assert staging.waiting_bytes == 0
 
 
@@ -56,6 +59,17 @@ async def test_what_is_not_taken_waits_no_more_once_parts_are_closed(staging: St
     assert waiting_bytes > 0
     assert waiting_files(tmp_path)
     parts.close()
+    assert (staging.waiting_bytes, waiting_files(tmp_path)) == (0, [])
+    with pytest.raises(RuntimeError):
+        parts.take("room000008")
+
+
+async def test_nothing_is_left_on_the_disk_beside_parts_that_are_all_taken(
+    staging: Staging, tmp_path: Path
+) -> None:
+    parts = await (await spilling(staging)).finish()
+    assert waiting_files(tmp_path)
+    assert sum(part.rows for of_room in parts.take_all().values() for part in of_room) == parts.rows
     assert (staging.waiting_bytes, waiting_files(tmp_path)) == (0, [])
 
 

@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 from oracle import EXPERIMENT, held_rows, ledger_rows, receipts, state_of_files
 from reliability.model_steps import damage
-from sync_runs import failing, run_sync
+from sync_runs import failing, run_sync, settings_for, type_reports, unlisting
 
+from hsmirror.archive.reader import Archive
+from hsmirror.archive.verify import verify
 from hsmirror.lab.answers import AnswerOptions, EndpointOptions
 from hsmirror.lab.server import LabFaults
+from hsmirror.mirror.repair import repair
+from hsmirror.mirror.run import RunOptions
+from hsmirror.model import Secret
 
 SMALL = {"rooms": 4, "events_per_room": 20, "recordings_per_room": 1}
 MANY = {"rooms": 30, "events_per_room": 20, "recordings_per_room": 0, "rows_name_rooms": False}
@@ -146,3 +151,91 @@ async def test_an_unchanged_night_leaves_no_trace_when_all_has_come_to_be_settle
     before = state_of_files(tmp_path / "archive")
     assert (await run_sync(lab, tmp_path, days_later=3)).exit_status == 0
     assert state_of_files(tmp_path / "archive") == before
+
+
+async def test_where_no_rooms_are_listed_a_full_run_leaves_their_rows_where_they_are(start_lab, tmp_path):
+    nameless = SMALL | {"rows_name_rooms": False}
+    lab = await start_lab(**nameless)
+    troubled = await start_lab(
+        **nameless, faults=LabFaults(api=(unlisting(),)), endpoints=EndpointOptions(deployments=False)
+    )
+    await run_sync(lab, tmp_path, overrides=A_LOT)
+    await run_sync(troubled, tmp_path, overrides=A_LOT, full=True)
+    for data_type in ("events", "components", "variables"):
+        assert compared(tmp_path / "archive", lab, data_type) == ALL_RIGHT
+        of_type = receipts(tmp_path / "archive", kind="shard", data_type=data_type)
+        assert not any(receipt.get("gone_rows") for receipt in of_type)
+
+
+@pytest.mark.parametrize("full", [False, True])
+async def test_a_room_that_the_list_of_rooms_lacks_for_a_night_is_not_filed_under_no_room(
+    start_lab, tmp_path, full
+):
+    nameless = SMALL | {"rows_name_rooms": False}
+    lab = await start_lab(**nameless)
+    hidden = lab.source.room_ids(EXPERIMENT)[1]
+    troubled = await start_lab(**nameless, faults=LabFaults(api=(unlisting(hidden),)))
+    await run_sync(lab, tmp_path, overrides=A_LOT)
+    await run_sync(troubled, tmp_path, overrides=A_LOT, full=full, days_later=1)
+    assert compared(tmp_path / "archive", lab, "events") == ALL_RIGHT
+    assert compared(tmp_path / "archive", lab, "components") == ALL_RIGHT
+
+
+async def test_a_server_that_lists_no_rooms_can_be_mirrored_completely_night_after_night(start_lab, tmp_path):
+    """Of one room there are no events, and what is only probed for names no room."""
+    lab = await start_lab(
+        rooms=12,
+        events_per_room=20,
+        recordings_per_room=1,
+        faults=LabFaults(api=(unlisting(),)),
+        endpoints=EndpointOptions(deployments=False),
+    )
+    lab.source.delete_rows(EXPERIMENT, lab.source.room_ids(EXPERIMENT)[3], "events", 20)
+    await run_sync(lab, tmp_path, overrides=A_LOT)
+    for days in (3, 4, 5):
+        lab.source.add_rows(EXPERIMENT, "room_abc123", "events", 2)
+        report = await run_sync(lab, tmp_path, overrides=A_LOT, days_later=days)
+        assert {each.data_type for each in report.problems} <= {"variables"}
+        assert compared(tmp_path / "archive", lab, "events") == ALL_RIGHT
+
+
+async def test_no_type_is_complete_where_rooms_that_were_not_asked_for_cannot_be_listed(start_lab, tmp_path):
+    lab = await start_lab(**SMALL)
+    troubled = await start_lab(**SMALL, faults=LabFaults(api=(failing("/data/rooms/"),)))
+    wanted: dict[str, Any] = {"data_types": ("events", "chat", "sync", "variables"), "overrides": A_LOT}
+    await run_sync(lab, tmp_path, **wanted)
+    await run_sync(lab, tmp_path, days_later=3, **wanted)
+    troubled.source.add_room(EXPERIMENT)
+    troubled.source.delete_rows(EXPERIMENT, "room_abc123", "events", 20)
+    report = await run_sync(troubled, tmp_path, days_later=4, **wanted)
+    for data_type, each in type_reports(report).items():
+        assert not each.is_complete or compared(tmp_path / "archive", troubled, data_type)["missing"] == 0
+    assert not type_reports(report)["variables"].is_complete
+
+
+@pytest.mark.parametrize(("how", "is_repair"), [("flipped", True), ("gone", True), ("gone", False)])
+async def test_damaged_rows_of_no_room_are_fetched_again(start_lab, tmp_path, how, is_repair):
+    nameless = SMALL | {"rows_name_rooms": False}
+    hidden = (await start_lab(**nameless)).source.room_ids(EXPERIMENT)[1]
+    faults = LabFaults(api=(unlisting(hidden), failing(f"/room/{hidden}")))
+    lab = await start_lab(**nameless, faults=faults, endpoints=EndpointOptions(deployments=False))
+    wanted: dict[str, Any] = {"data_types": ("rooms", "chat", "events"), "overrides": A_LOT}
+    await run_sync(lab, tmp_path, **wanted)
+    archive = tmp_path / "archive"
+    (shard,) = (
+        receipt["path"]
+        for receipt in receipts(archive, kind="shard", data_type="events")
+        if receipt["room"] is None and receipt["rows"]
+    )
+    damage(archive / shard, how)
+    broken = verify(archive).broken_paths
+    assert broken == (shard,)
+    if is_repair:
+        settings, key = settings_for(lab, tmp_path, A_LOT), Secret(lab.key)
+        options = RunOptions(state_folder=tmp_path / "state")
+        report = await repair(settings, key, Archive.open(archive).receipts, broken, options=options)
+        assert report.exit_status == 0
+    else:
+        assert (await run_sync(lab, tmp_path, days_later=1, **wanted)).exit_status == 0
+    assert verify(archive).is_sound
+    assert compared(archive, lab, "events") == ALL_RIGHT | {"of no room": 20}
