@@ -237,7 +237,7 @@ class TypeMirror:
             else:
                 return
         with self._listed():
-            await self._read_rooms(night.open_rooms)
+            await self._read_rooms([*night.open_rooms, *await self._rooms_named_elsewhere(held)])
             is_met = not can_probe or await self._is_met(held)
         if not is_met and self._total is None and held.way is Way.ROOMS:
             self._outcome.note("the server names no total tonight: late rows in settled rooms do not show")
@@ -247,6 +247,12 @@ class TypeMirror:
             self._rooms.unchanged()
         if not self._was_read_whole:  # rows that go from one room balance those of a new one in the total
             self._doubt_rooms(self._rooms.doubt if can_probe else self._rooms.doubt or self._rooms.silence)
+
+    async def _rooms_named_elsewhere(self, held: HeldList) -> list[str]:
+        """Where the server lists no rooms, new ones are those that other types name tonight, or hold."""
+        if self._states or held.way is not Way.ROOMS or Scope.ROOM not in self._type.scopes:
+            return []
+        return [room for room in await self._rooms.known(self._type) if room not in held.rooms]
 
     async def _is_met(self, held: HeldList) -> bool:
         """Does the server list as many rows as are held? One request."""

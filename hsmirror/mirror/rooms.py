@@ -89,7 +89,8 @@ class ExperimentRooms:
             if self._held_states is None:
                 self._held_states = await anyio.to_thread.run_sync(self._read_held_states)
             return self._held_states
-        self.told(asking)
+        if asking is _DEPLOYMENTS:
+            self._deployments_told.set()  # whatever is read of them, their sessions can be asked for
         await self._catalogue()
         return self._states
 
