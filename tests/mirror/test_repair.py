@@ -11,6 +11,7 @@ from sync_runs import failing, run_sync, settings_for
 
 from hsmirror.archive.reader import Archive
 from hsmirror.archive.verify import VerifyReport, verify
+from hsmirror.lab.answers import EndpointOptions
 from hsmirror.lab.server import LabFaults
 from hsmirror.mirror.repair import repair
 from hsmirror.mirror.run import RunOptions
@@ -144,3 +145,25 @@ async def test_a_room_that_nobody_can_tell_of_does_not_keep_the_others_from_bein
     troubled.source.remove_room(EXPERIMENT, vanished.parent.name.removeprefix("room_id="))
     report = await run_repair(troubled, tmp_path)
     assert {Path(path).parent.name for path in report.broken_paths} == {vanished.parent.name}
+
+
+async def test_a_repair_says_so_where_it_could_not_read_again_what_is_damaged(start_lab, tmp_path):
+    """All of the room is gone already, and nobody can tell tonight whether the room is."""
+    lab = await start_lab(**SMALL)
+    troubled = await start_lab(**SMALL, endpoints=EndpointOptions(rooms=False, deployments=False))
+    await run_sync(lab, tmp_path)
+    for each in (lab, troubled):
+        each.source.remove_room(EXPERIMENT, "room_abc123")
+    await run_sync(lab, tmp_path, full=True)
+    archive = tmp_path / "archive"
+    (shard,) = archive.glob("*/data_type=variables/room_id=room_abc123/*.gz")
+    flip_a_bit(shard)
+    report = await repair(
+        settings_for(troubled, tmp_path, {}),
+        Secret(troubled.key),
+        Archive.open(archive).receipts,
+        verify(archive).broken_paths,
+        options=RunOptions(state_folder=tmp_path / "state"),
+    )
+    assert report.exit_status == 3
+    assert [each.data_type for each in report.problems] == ["variables"]
