@@ -57,6 +57,10 @@ class TransientError(UpstreamError):
     """May work if asked again: a reset connection, a timeout, 408, 500, 502, 503, 504, a body cut short."""
 
 
+class IntermediaryError(TransientError):
+    """A refusal that is not in the API's own words: a proxy, a firewall or a sign-in page answered instead."""
+
+
 class UnreachableError(TransientError):
     """No connection: the name does not resolve, or nothing listens there."""
 
@@ -88,7 +92,7 @@ class KeyRefusedError(PermanentError):
 
 
 class ForbiddenError(PermanentError):
-    """403. `required_scopes` names what the key lacks, where the server says so."""
+    """403. `required_scopes` names what the key lacks; empty where the server has another reason."""
 
     def __init__(self, message: str, *, required_scopes: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -96,7 +100,14 @@ class ForbiddenError(PermanentError):
 
 
 class NotFoundError(PermanentError):
-    """404: no such experiment, room, participant — or no such endpoint on this server."""
+    """404: no such experiment, room, participant — or no such endpoint on this server.
+
+    `is_of_route`: the API says that it is the endpoint.
+    """
+
+    def __init__(self, message: str, *, is_of_route: bool = False) -> None:
+        super().__init__(message)
+        self.is_of_route = is_of_route
 
 
 class InvalidParameterError(PermanentError):

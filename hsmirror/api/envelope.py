@@ -8,6 +8,7 @@ legal JSON texts; a page that holds one goes through the standard library's scan
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -147,22 +148,54 @@ class ErrorEnvelope:
     code: str = ""
     message: str = ""
     required_scopes: tuple[str, ...] = ()
+    is_of_api: bool = False
+    """It is the API's own envelope. Proxies and gateways answer with JSON, too, and speak for nobody else."""
+
+    @property
+    def has_route_code(self) -> bool:
+        """Does its code say that there is no such endpoint, and not just no such room or experiment?"""
+        return _ROUTE_CODE.search(self.code) is not None
+
+    @property
+    def names_route(self) -> bool:
+        """The same of its code or its text, under 404."""
+        return self.has_route_code or _ROUTE_WORDS.search(self.message) is not None
+
+
+_ROUTE_CODE = re.compile(r"ROUTE|ENDPOINT|DATA_?TYPE", re.IGNORECASE)
+_ROUTE_WORDS = re.compile(
+    r"\b(?:route|endpoint)\b.* (?:not found|unknown|does not exist|not (?:available|supported|implemented))"
+    r"|\b(?:no such|unknown|no) (?:route|endpoint|data type)\b|\bcannot get /",
+    re.IGNORECASE,
+)
+_SCOPE = re.compile(r"\b[a-z]+:(?:[a-z][a-z_/-]*|\*)")
 
 
 def parse_error(body: bytes) -> ErrorEnvelope:
     """The error envelope of an answer; an empty one where there is none to be read."""
     try:
-        error = json.loads(body).get("error")
+        answer = json.loads(body)
+        error = answer.get("error")
     except (ValueError, AttributeError, RecursionError):
         return ErrorEnvelope()
     if not isinstance(error, dict):
         return ErrorEnvelope()
+    code, message = printable(error.get("code")), printable(error.get("message"))
+    is_of_api = answer.get("status") == "error" and bool(code or message)
+    return ErrorEnvelope(code, message, _scopes_named(error, code, message), is_of_api)
+
+
+def _scopes_named(error: dict[str, Any], code: str, message: str) -> tuple[str, ...]:
+    """The scopes that the key would need: as a list, or in the text of an answer about scopes."""
     details = error.get("details")
     required = details.get("required") if isinstance(details, dict) else None
-    scopes = tuple(map(printable, required[:10])) if isinstance(required, list) else ()
-    return ErrorEnvelope(
-        printable(error.get("code")), printable(error.get("message")), tuple(filter(None, scopes))
-    )
+    if isinstance(required, str):
+        required = [required]
+    if isinstance(required, list):
+        return tuple(filter(None, map(printable, required[:10])))
+    if "scope" not in f"{code} {message}".lower():
+        return ()
+    return tuple(dict.fromkeys(_SCOPE.findall(message)))[:10]
 
 
 def printable(value: object) -> str:

@@ -39,6 +39,7 @@ from hsmirror.clock import Clock
 from hsmirror.errors import (
     CorruptError,
     ForbiddenError,
+    IntermediaryError,
     InvalidParameterError,
     KeyRefusedError,
     NotFoundError,
@@ -50,6 +51,9 @@ from hsmirror.errors import (
     UpstreamError,
 )
 from hsmirror.model import Secret
+
+_NETWORK_STATUSES = frozenset({407, 511})
+"""A proxy's sign-in and a network's: whatever they say, it is not the API that says it."""
 
 LARGEST_BODY_BYTES = 512 << 20
 """Of one API answer, decoded. The largest real ones are a tenth of that."""
@@ -118,7 +122,8 @@ class Transport:
         """One GET below the base URL, with the key; gives the whole body of a 200.
 
         Raises:
-            KeyRefusedError, ForbiddenError, NotFoundError, InvalidParameterError: 401, 403, 404, 400.
+            KeyRefusedError, ForbiddenError, NotFoundError, InvalidParameterError: 401, 403, 404, 400, in the
+                API's own words; IntermediaryError in any others'.
             ThrottledError: 429. TransientError, TimedOutError: worth another try. PermanentError: the rest.
             RefusedAddressError: a redirect to another origin; the key does not follow it.
             CorruptError: a body beyond all measure.
@@ -188,12 +193,6 @@ class Transport:
         status, error = response.status, parse_error(body)
         said = f"{status} {error.message or printable(response.reason)}".strip()
         said = said.replace(self._headers["X-API-Key"], "(the key)")
-        if status == 401:
-            return KeyRefusedError(f"the API refused the key ({said})")
-        if status == 403:
-            return ForbiddenError(f"the API forbids it ({said})", required_scopes=error.required_scopes)
-        if status == 404:
-            return NotFoundError(f"the API does not have it ({said})")
         if status == 429:
             wait = retry_after_seconds(
                 response.headers.get("Retry-After"), now_epoch=server_epoch(response.headers, self._clock)
@@ -203,8 +202,19 @@ class Transport:
             return TimedOutError(f"the API took too long ({said})")
         if status in TRANSIENT_STATUSES or status >= 520:
             return TransientError(f"the API is in trouble ({said})")
-        if status == 400:
+        if status == 413 or (status in {400, 422} and error.is_of_api and not error.has_route_code):
             return InvalidParameterError(f"the API refuses a parameter ({said})")
+        if status in _NETWORK_STATUSES or (400 <= status < 500 and not error.is_of_api):
+            return IntermediaryError(
+                f"something before the API answered in its place ({status}, {_kind_of(response, body)}): "
+                "a proxy, a firewall or a sign-in page"
+            )
+        if status == 401:
+            return KeyRefusedError(f"the API refused the key ({said})")
+        if status == 403:
+            return ForbiddenError(f"the API forbids it ({said})", required_scopes=error.required_scopes)
+        if status in {400, 404, 422}:
+            return NotFoundError(f"the API does not have it ({said})", is_of_route=error.names_route)
         return PermanentError(f"the API answered {said}")
 
     # --- storage hosts -------------------------------------------------------------------------------
@@ -213,6 +223,20 @@ class Transport:
     ) -> AbstractAsyncContextManager[FileStream]:
         """As `StorageHosts.open_file`: without the key."""
         return self._storage.open_file(address, start=start, if_match=if_match)
+
+
+def _kind_of(response: aiohttp.ClientResponse, body: bytes) -> str:
+    """What an answer is that is not the API's."""
+    start = body[:256].lstrip().lower()
+    if not start:
+        return "without a body"
+    if response.content_type in {"text/html", "application/xhtml+xml"} or start.startswith(
+        (b"<!doctype html", b"<html")
+    ):
+        return "an HTML page"
+    if start.startswith((b"{", b"[")):
+        return "JSON that is not the API's"
+    return "XML" if start.startswith(b"<") else "text"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from hsmirror.clock import Clock, iso_utc
 from hsmirror.errors import (
     BudgetExhaustedError,
     CorruptError,
+    IntermediaryError,
     KeyRefusedError,
     ThrottledError,
     TimedOutError,
@@ -416,4 +417,4 @@ class Fetcher:
 def _policy(failure: UpstreamError) -> Backoff:
     if isinstance(failure, ThrottledError):
         return THROTTLES
-    return CORRUPT if isinstance(failure, CorruptError) else REQUESTS
+    return CORRUPT if isinstance(failure, CorruptError | IntermediaryError) else REQUESTS

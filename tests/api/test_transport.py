@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import logging
 import traceback
 import zlib
@@ -34,6 +35,7 @@ from hsmirror.errors import (
     CorruptError,
     ForbiddenError,
     HsmirrorError,
+    IntermediaryError,
     InvalidParameterError,
     KeyRefusedError,
     NotFoundError,
@@ -107,7 +109,10 @@ STATUSES: dict[str, type[UpstreamError]] = {
     "404 Not Found": NotFoundError,
     "405 Method Not Allowed": PermanentError,
     "408 Request Timeout": TimedOutError,
+    "407 Proxy Authentication Required": IntermediaryError,
     "410 Gone": PermanentError,
+    "413 Content Too Large": InvalidParameterError,
+    "422 Unprocessable Content": InvalidParameterError,
     "425 Too Early": TransientError,
     "429 Too Many Requests": ThrottledError,
     "500 Internal Server Error": TransientError,
@@ -120,12 +125,14 @@ STATUSES: dict[str, type[UpstreamError]] = {
     "204 No Content": PermanentError,
     "206 Partial Content": PermanentError,
     "304 Not Modified": PermanentError,
+    "511 Network Authentication Required": IntermediaryError,
 }
+ENVELOPE = b'{"status":"error","error":{"code":"NO","message":"no"}}'
 
 
 @pytest.mark.parametrize("status", STATUSES)
 async def test_fault_15_and_16_each_status_is_classified_once(status: str) -> None:
-    body = b"" if status[:3] in {"204", "304"} else b'{"status":"error"}'
+    body = b"" if status[:3] in {"204", "304"} else ENVELOPE
     async with serving(answer(status, body)) as server:
         with pytest.raises(UpstreamError) as caught:
             await get(server)
@@ -139,6 +146,87 @@ async def test_fault_16_a_403_names_the_scopes_that_the_key_lacks() -> None:
         with pytest.raises(ForbiddenError) as caught:
             await get(server)
     assert caught.value.required_scopes == ("read:events",)
+
+
+WORDS_OF_OTHERS = {
+    "an HTML page": b"<html>Sorry, you have been blocked</html>",
+    "XML": b"<Error><Code>AccessDenied</Code></Error>",
+    "JSON that is not the API's": b'{"message":"Forbidden"}',
+    "text": b"RBAC: access denied",
+    "without a body": b"",
+}
+
+
+@pytest.mark.parametrize("kind", WORDS_OF_OTHERS)
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "404 Not Found", "405 No", "451 No"])
+async def test_fault_70_only_the_apis_own_envelope_refuses_for_the_api(status: str, kind: str) -> None:
+    async with serving(answer(status, WORDS_OF_OTHERS[kind])) as server:
+        with pytest.raises(IntermediaryError, match=f"{status[:3]}, {kind}"):
+            await get(server)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"status":403,"error":"Forbidden","message":"no","path":"/api/v3/data"}',
+        b'{"error":{"code":403,"message":"no","status":"PERMISSION_DENIED"}}',
+        b'{"status":"error","error":"no"}',
+        b'{"status":"error","error":{}}',
+        b'{"success":false,"errors":[{"code":1020,"message":"Access denied"}]}',
+        b'"no"',
+    ],
+)
+async def test_fault_70_a_gateways_json_is_not_the_apis(body: bytes) -> None:
+    async with serving(answer("403 Forbidden", body)) as server:
+        with pytest.raises(IntermediaryError):
+            await get(server)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "message", "is_of_route"),
+    [
+        ("404 Not Found", "ROUTE_NOT_FOUND", "Route GET /api/v3/data/x not found", True),
+        ("404 Not Found", "NOT_FOUND", "Cannot GET /api/v3/data/x", True),
+        ("400 Bad Request", "INVALID_DATA_TYPE", "videochat", True),
+        ("404 Not Found", "NOT_FOUND", "Room not found", False),
+        ("404 Not Found", "EXPERIMENT_NOT_FOUND", "no", False),
+    ],
+)
+async def test_fault_107_a_404_tells_an_endpoint_from_a_room(
+    status: str, code: str, message: str, is_of_route: bool
+) -> None:
+    body = json.dumps({"status": "error", "error": {"code": code, "message": message}}).encode()
+    async with serving(answer(status, body)) as server:
+        with pytest.raises(NotFoundError) as caught:
+            await get(server)
+    assert caught.value.is_of_route == is_of_route
+
+
+async def test_a_refused_page_size_is_no_missing_endpoint() -> None:
+    said = {"code": "INVALID_PARAMETER", "message": "limit: this endpoint does not support more than 100"}
+    body = json.dumps({"status": "error", "error": said}).encode()
+    async with serving(answer("400 Bad Request", body)) as server:
+        with pytest.raises(InvalidParameterError):
+            await get(server)
+
+
+@pytest.mark.parametrize(
+    ("error", "scopes"),
+    [
+        ({"message": "no", "details": {"required": "read:chat"}}, ("read:chat",)),
+        ({"message": "Insufficient scopes. Required: read:events, read:*"}, ("read:events", "read:*")),
+        ({"code": "ACCOUNT_SUSPENDED", "message": "see note:billing"}, ()),
+        ({"message": "You may view this experiment, but not export its data"}, ()),
+    ],
+)
+async def test_fault_71_a_403_names_scopes_or_is_told_as_it_came(
+    error: dict[str, object], scopes: tuple[str, ...]
+) -> None:
+    body = json.dumps({"status": "error", "error": error}).encode()
+    async with serving(answer("403 Forbidden", body)) as server:
+        with pytest.raises(ForbiddenError, match=str(error["message"]).replace("*", r"\*")) as caught:
+            await get(server)
+    assert caught.value.required_scopes == scopes
 
 
 @pytest.mark.parametrize(
