@@ -59,7 +59,7 @@ class Eraser:
         self._staging = staging
         self._person = person
         self._traces = traces
-        self._current_files = frozenset(
+        self._files = traces.lost_files.union(
             each.path.relative_to(layout.root).as_posix() for each in traces.recording_files
         )
         self._patterns = (
@@ -94,7 +94,7 @@ class Eraser:
             is_of_nothing_else = receipt.sha256 is None and not claims
             return None if is_of_nothing_else else msgspec.structs.replace(receipt, complete_for=claims)
         if isinstance(receipt, FileReceipt):
-            return None if receipt.path in self._current_files else receipt
+            return None if receipt.path in self._files else receipt
         if isinstance(receipt, PendingReceipt) and self._is_own(receipt):
             return None
         if isinstance(receipt, ListReceipt | PendingReceipt):

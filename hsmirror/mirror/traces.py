@@ -15,7 +15,7 @@ import msgspec
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.archive import durable
 from hsmirror.archive.layout import STATE, SUFFIXES, Layout, encode_id
-from hsmirror.archive.receipts import ShardReceipt
+from hsmirror.archive.receipts import FileReceipt, ShardReceipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.archive.shards import read_rows
 from hsmirror.errors import DamagedError
@@ -26,7 +26,8 @@ from hsmirror.model import DataType, Scope
 
 OLDER = ".superseded"
 
-_SHARD = re.compile(r"part-[0-9]+\.ndjson(?:\.gz|\.zst)?")
+_SHARD = re.compile(r".+\.ndjson(?:\.gz|\.zst)?")
+"""However it is called: a copy that a file-sync program has left has rows, too."""
 _TWIN = re.compile(r"(?<!%)~[0-9]+$")
 _TYPE_BY_FOLDER = {f"data_type={name.replace('/', '_')}": name for name in DATA_TYPES}
 
@@ -69,6 +70,8 @@ class Traces:
     """How many rows are theirs."""
     loose_shards: tuple[LooseShard, ...]
     recording_files: tuple[FoundFile, ...]
+    lost_files: frozenset[str]
+    """Paths of theirs that receipts name, where no file is: it is missing, and must not be asked for."""
     partial_files: tuple[FoundFile, ...]
     """Of anybody: what has not come to its end does not tell whose it is."""
     recording_ids: frozenset[str]
@@ -183,7 +186,8 @@ class _Search:
         return Traces(
             shelves={shelf: scan.own for shelf, scan in scans.items() if scan.own},
             loose_shards=tuple(loose),
-            recording_files=tuple(own),
+            recording_files=tuple(map(_found, own)),
+            lost_files=self._lost_files(),
             partial_files=tuple(_found(each) for each in files if self._layout.partial_files in each.parents),
             recording_ids=frozenset(self._recording_ids),
             shared_files=tuple(shared),
@@ -249,9 +253,9 @@ class _Search:
                 self._other_stems.setdefault(folder, set()).update(others)
             self._recording_ids |= scan.own_recordings - {_NO_ID}
 
-    def _recording_files(self, files: Iterable[Path]) -> tuple[list[FoundFile], list[str]]:
+    def _recording_files(self, files: Iterable[Path]) -> tuple[list[Path], list[str]]:
         """The person's, and those that cannot be told from other people's."""
-        own: list[FoundFile] = []
+        own: list[Path] = []
         shared: list[str] = []
         for path in files:
             relative = path.relative_to(self._layout.root)
@@ -264,8 +268,14 @@ class _Search:
             if _is_recording_of(name, self._other_stems.get(folder, set())):
                 shared.append(relative.as_posix())
             else:
-                own.append(_found(path))
+                own.append(path)
         return own, shared
+
+    def _lost_files(self) -> frozenset[str]:
+        named = (each.path for each in self._receipts if isinstance(each, FileReceipt))
+        lost = [path for path in map(self._layout.absolute, named) if not path.exists()]
+        own, _ = self._recording_files(lost)
+        return frozenset(path.relative_to(self._layout.root).as_posix() for path in own)
 
     def _documents(self, files: Iterable[Path]) -> Iterator[str]:
         for path in files:

@@ -604,6 +604,35 @@ async def test_a_shard_that_no_receipt_names_is_searched_too(tmp_path):
     assert stray.read_bytes() == row_of("you") + b"\n"
 
 
+async def test_a_copy_of_a_shard_is_searched_too_whatever_a_program_has_called_it(start_lab, tmp_path):
+    lab = await start_lab(**SMALL)
+    await run_sync(lab, tmp_path)
+    shard = next((tmp_path / "archive").glob("*/data_type=events/*/*.ndjson.gz"))
+    copy = shard.with_name("part-00000 (conflicted copy).ndjson.gz")
+    shutil.copy(shard, copy)
+    await forget(tmp_path / "archive", PERSON)
+    assert not places_naming(tmp_path / "archive", PERSON)
+    assert not any(is_of(row, PERSON) for row in read_rows(copy))
+
+
+async def test_a_file_of_theirs_that_is_missing_is_not_waited_for(start_lab, tmp_path):
+    """It had a receipt: nobody is to look for it any more, in a backup or elsewhere."""
+    lab = await start_lab(**SMALL)
+    await run_sync(lab, tmp_path)
+    archive = tmp_path / "archive"
+    files = [
+        next(archive.glob(f"experiment_id=*/files/*/{recording}.*"))
+        for recording in recordings_of(lab.source, PERSON)
+    ]
+    for lost in files[:2]:
+        lost.unlink()
+    report = await forget(archive, PERSON)
+    assert (report.is_finished, report.files) == (True, len(files) - 2)
+    assert verify(archive).is_sound
+    assert (await run_sync(lab, tmp_path)).exit_status == Exit.COMPLETE
+    assert_all_but(archive, lab.source, PERSON)
+
+
 async def test_what_links_lead_to_is_left_alone(tmp_path):
     outside = tmp_path / "outside.ndjson"
     outside.write_bytes(row_of("me") + b"\n")
