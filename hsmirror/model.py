@@ -51,8 +51,8 @@ class Scope(StrEnum):
 class DataType:
     """What is known of one data type; `api.data_types` holds them all.
 
-    `room_fields` and `id_fields` are looked at in order; the first that a row has counts. A dotted name
-    reaches into an object (`metadata.roomName`).
+    `room_fields`, `id_fields` and the like are looked at in order; the first that a row has counts. A dotted
+    name reaches into an object (`metadata.roomName`).
     """
 
     name: str
@@ -65,6 +65,9 @@ class DataType:
     takes_time_range: bool = False
     documented: bool = True
     """Documented types must be there; the others are newer, and a server that lacks one is no failure."""
+    experiment_fields: tuple[str, ...] = ("experimentId",)
+    time_fields: tuple[str, ...] = ("timestamp", "startTime", "startedAt", "createdAt")
+    """When a row is from: any of them that can be read counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ _ALL = (
         "read:recordings",
         ("recordingId", "egressId"),
         ("roomId", "metadata.roomName", "sessionId"),
+        experiment_fields=("experimentId", "metadata.experimentId"),
     ),
     DataType("chat", "read:chat", ("messageId",), person_fields=("senderId",), takes_time_range=True),
     DataType("ratings/continuous", "read:ratings", ("ratingId",), takes_time_range=True),

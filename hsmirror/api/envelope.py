@@ -11,13 +11,12 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import msgspec
 
 from hsmirror.api.json_texts import elements, loads, members
-from hsmirror.api.rows import Row, one_line, read_keys, read_keys_row_by_row
+from hsmirror.api.rows import Keys, Row, one_line, read_keys, read_keys_row_by_row
 from hsmirror.errors import CorruptError
 from hsmirror.model import DataType
 
@@ -52,6 +51,8 @@ class Page:
     warnings: tuple[str, ...]
     metadata: bytes
     size_bytes: int
+    experiments: Sequence[str | None] = ()
+    """Of each row, if any names one."""
 
     def after(self, count: int) -> Page:
         """The page without its first `count` rows; what it says of its size fits that."""
@@ -63,6 +64,7 @@ class Page:
             rows=self.rows[count:],
             ids=self.ids[count:],
             rooms=self.rooms[count:],
+            experiments=self.experiments[count:],
             pagination=replace(self.pagination, limit=limit - count) if limit else self.pagination,
         )
 
@@ -70,7 +72,13 @@ class Page:
         """The same page cut to its first `count` rows."""
         if count >= len(self.rows):
             return self
-        return replace(self, rows=self.rows[:count], ids=self.ids[:count], rooms=self.rooms[:count])
+        return replace(
+            self,
+            rows=self.rows[:count],
+            ids=self.ids[:count],
+            rooms=self.rooms[:count],
+            experiments=self.experiments[:count],
+        )
 
 
 class _Envelope(msgspec.Struct):
@@ -83,15 +91,13 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _UTF8_PIECE_BYTES = 1 << 16
 
 
-def parse_page(body: bytes, data_type: DataType, *, is_of_one_room: bool = False) -> Page:
-    """Take one list answer apart. Where all of it `is_of_one_room`, the rows are not asked for theirs.
+def parse_page(body: bytes, data_type: DataType) -> Page:
+    """Take one list answer apart.
 
     Raises:
         CorruptError: not UTF-8, not JSON, not an envelope with a list of rows, or an error under 200.
     """
     _require_utf8(body)
-    if is_of_one_room:
-        data_type = _without_rooms(data_type)
     try:
         envelope = _decode_envelope(body)
     except RecursionError:
@@ -105,13 +111,10 @@ def parse_page(body: bytes, data_type: DataType, *, is_of_one_room: bool = False
     if b"\n" in body or b"\r" in body:
         rows = [one_line(row) for row in rows]
     try:
-        if data_type.id_fields or data_type.room_fields:
-            ids, rooms = read_keys(body, data_type)
-        else:
-            ids = rooms = [None] * len(rows)
+        keys = read_keys(body, data_type)
     except (msgspec.DecodeError, RecursionError):
-        ids, rooms = read_keys_row_by_row(rows, data_type)
-    return _page(rows, ids, rooms, bytes(envelope.metadata), len(body))
+        keys = read_keys_row_by_row(rows, data_type)
+    return _page(rows, keys, bytes(envelope.metadata), len(body))
 
 
 def parse_document(body: bytes) -> tuple[Any, bytes]:
@@ -222,8 +225,7 @@ def _require_utf8(body: bytes) -> None:
 
 def _page(
     rows: Sequence[Row],
-    ids: Sequence[str | None],
-    rooms: Sequence[str | None],
+    keys: Keys,
     metadata: bytes,
     size_bytes: int,
 ) -> Page:
@@ -234,7 +236,8 @@ def _page(
     texts = tuple(printable(text) for text in warnings[:20]) if isinstance(warnings, list) else ()
     if claims.get("truncated") is True:
         texts += ("TRUNCATED: the server left rows out.",)
-    return Page(rows, ids, rooms, _pagination(claims), texts, metadata, size_bytes)
+    pagination = _pagination(claims)
+    return Page(rows, keys.ids, keys.rooms, pagination, texts, metadata, size_bytes, keys.experiments)
 
 
 def _pagination(metadata: dict[str, Any]) -> Pagination:
@@ -257,11 +260,6 @@ def _count(value: object) -> int | None:
     return value
 
 
-@cache
-def _without_rooms(data_type: DataType) -> DataType:
-    return replace(data_type, room_fields=())
-
-
 def _parse_page_slowly(body: bytes, data_type: DataType) -> Page:
     parts = members(body.decode(), "the answer")
     if parts.get("status", '"success"') != '"success"':
@@ -269,6 +267,5 @@ def _parse_page_slowly(body: bytes, data_type: DataType) -> Page:
     if not parts.get("data", "").startswith("["):
         raise CorruptError("the answer holds no list of rows")
     rows = [one_line(text.encode()) for text in elements(parts["data"])]
-    ids, rooms = read_keys_row_by_row(rows, data_type)
     metadata = parts.get("metadata", "{}").encode()
-    return _page(rows, ids, rooms, metadata, len(body))
+    return _page(rows, read_keys_row_by_row(rows, data_type), metadata, len(body))

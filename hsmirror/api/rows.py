@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from operator import attrgetter
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -63,11 +63,11 @@ def _keys_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
 
 
 @cache
-def _texts_decoder(fields: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
-    """The same, and refuses an answer of which a row lacks one of them, or has no text in it."""
-    return _column_decoder(
-        msgspec.defstruct("Texts", [(name, str) for name in dict.fromkeys(fields)], gc=False)
-    )
+def _texts_decoder(fields: tuple[str, ...], optional: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
+    """The same, and refuses an answer of which a row lacks one of `fields`, or has no text in it."""
+    texts: list[tuple[str, type]] = [(name, str) for name in dict.fromkeys(fields)]
+    others = [(name, Any, None) for name in optional if name not in fields]
+    return _column_decoder(msgspec.defstruct("Texts", [*texts, *others], gc=False))
 
 
 def _column_decoder(row: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
@@ -76,23 +76,38 @@ def _column_decoder(row: type[msgspec.Struct]) -> msgspec.json.Decoder[Any]:
     )
 
 
-def read_keys(body: bytes, data_type: DataType) -> tuple[Sequence[str | None], Sequence[str | None]]:
-    """The ids and the rooms of all rows of an answer, None where a row names none.
+class Keys(NamedTuple):
+    """What names each of some rows: its id, its room, its experiment; None where it names none.
+
+    `experiments` is empty where no row names one.
+    """
+
+    ids: Sequence[str | None]
+    rooms: Sequence[str | None]
+    experiments: Sequence[str | None]
+
+
+def read_keys(body: bytes, data_type: DataType) -> Keys:
+    """The keys of all rows of an answer.
 
     Raises:
         msgspec.DecodeError, RecursionError: it has to be taken row by row.
     """
-    ids, rooms = data_type.id_fields, data_type.room_fields
+    ids, rooms, experiments = data_type.id_fields, data_type.room_fields, data_type.experiment_fields
     # Nearly always the first field of each holds a text in every row; only the others make it look further.
     firsts = ids[:1] + rooms[:1]
-    if not any("." in field for field in firsts):
+    if not any("." in field for field in (*firsts, *experiments)):
         with suppress(msgspec.ValidationError):
-            rows = _texts_decoder(firsts).decode(body).data
+            rows = _texts_decoder(firsts, experiments).decode(body).data
             first_ids, first_rooms = _texts(rows, ids), _texts(rows, rooms)
             if first_ids is not None and first_rooms is not None:
-                return first_ids, first_rooms
-    rows = _keys_decoder(ids + rooms).decode(body).data
-    return _column(rows, ids), _column(rows, rooms)
+                return Keys(first_ids, first_rooms, _if_any(_column(rows, experiments)))
+    rows = _keys_decoder(ids + rooms + experiments).decode(body).data
+    return Keys(_column(rows, ids), _column(rows, rooms), _if_any(_column(rows, experiments)))
+
+
+def _if_any(names: Sequence[str | None]) -> Sequence[str | None]:
+    return names if any(names) else ()
 
 
 def _texts(rows: Sequence[object], fields: tuple[str, ...]) -> Sequence[str | None] | None:
@@ -131,12 +146,13 @@ def _first_text(row: object, fields: tuple[str, ...]) -> str | None:
         value = getattr(row, name)
         if inner:
             value = value.get(inner) if isinstance(value, dict) else None
-        if (text := _id_text(value)) is not None:
+        if (text := id_text(value)) is not None:
             return text
     return None
 
 
-def _id_text(value: object) -> str | None:
+def id_text(value: object) -> str | None:
+    """An id as a text, which a number may be, too; None for anything else."""
     if isinstance(value, str):
         return value or None
     if isinstance(value, int) and not isinstance(value, bool):
@@ -144,13 +160,15 @@ def _id_text(value: object) -> str | None:
     return None
 
 
-def read_keys_row_by_row(rows: Sequence[Row], data_type: DataType) -> tuple[list[str | None], list[str | None]]:
+def read_keys_row_by_row(rows: Sequence[Row], data_type: DataType) -> Keys:
     """The same, for rows that msgspec refuses."""
     decoded = [loads(bytes(row).decode()) for row in rows]
-    return (
-        [_first_member(row, data_type.id_fields) for row in decoded],
-        [_first_member(row, data_type.room_fields) for row in decoded],
-    )
+
+    def column(fields: tuple[str, ...]) -> list[str | None]:
+        return [_first_member(row, fields) for row in decoded]
+
+    experiments = _if_any(column(data_type.experiment_fields))
+    return Keys(column(data_type.id_fields), column(data_type.room_fields), experiments)
 
 
 def _first_member(row: object, fields: tuple[str, ...]) -> str | None:
@@ -158,6 +176,6 @@ def _first_member(row: object, fields: tuple[str, ...]) -> str | None:
         value = row
         for name in field.split("."):
             value = value.get(name) if isinstance(value, dict) else None
-        if (text := _id_text(value)) is not None:
+        if (text := id_text(value)) is not None:
             return text
     return None

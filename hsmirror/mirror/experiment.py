@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import anyio
 import anyio.to_thread
 
 from hsmirror.api.data_types import DATA_TYPES
-from hsmirror.api.envelope import first_element, parse_document
+from hsmirror.api.echo import parse_answer
 from hsmirror.archive.layout import document_path
 from hsmirror.errors import (
     BudgetExhaustedError,
@@ -169,7 +170,8 @@ class ExperimentMirror:
             "experiments", template.format(path_segment(experiment)), {}, urgency=Urgency.CATALOGUE
         )
         try:
-            data, document = await self._context.fetcher.get_parsed(request, parse_document)
+            parse = partial(parse_answer, experiment=experiment, is_definition=not suffix)
+            data, document = await self._context.fetcher.get_parsed(request, parse)
         except (NotFoundError, ForbiddenError) as error:
             if not suffix:
                 self._absence = (what, str(error))  # an unknown experiment, or a server without this endpoint
@@ -181,9 +183,6 @@ class ExperimentMirror:
         except UpstreamError as error:
             self._fail_at(name, f"{error}; run again")
             return True  # that it could not be read says nothing against the experiment
-        # The row itself: a list of one, as recorded, or an object.
-        if isinstance(data, list):
-            data, document = (data[0], first_element(document)) if data else ({}, b"{}")
         if isinstance(data, dict) and name == "experiment.json":
             self._name = str(data.get("name") or "")
         await anyio.to_thread.run_sync(self._context.receipts.load, experiment)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 from urllib.parse import quote
 
 import anyio
 
+from hsmirror.api.echo import require_answer
 from hsmirror.api.envelope import Page, parse_page
 from hsmirror.api.memory import AnswerMemory
 from hsmirror.api.paging import Ask, Claims, Cursor
@@ -108,6 +110,10 @@ def path_segment(text: str) -> str:
     return quote(text, safe="", errors="surrogatepass")
 
 
+def _parsed(key: ListKey, asked: Mapping[str, str], body: bytes) -> Page:
+    return require_answer(parse_page(body, key.data_type), key, asked)
+
+
 class ListReader:
     """Reads lists page by page through a fetcher."""
 
@@ -131,7 +137,7 @@ class ListReader:
     async def first_page(self, key: ListKey, limit: int) -> Page:
         """Just one page from the start, for what it tells of the list."""
         request = page_request(key, Ask(0, limit))
-        return await self._fetcher.get_parsed(request, lambda body: parse_page(body, key.data_type))
+        return await self._fetcher.get_parsed(request, partial(_parsed, key, request.params))
 
     async def read(self, key: ListKey, sink: PageSink, *, urgency: Urgency | None = None) -> Reading:
         """One pass, its pages delivered to `sink` in the list's order.
@@ -227,7 +233,7 @@ class _Pass:
         if not self._cursor.can_halve(ask):
             request = replace(request, halves_on_timeout=False)  # its size is not the reason: tried again
         try:
-            page = await self._fetcher.get_parsed(request, self._parse)
+            page = await self._fetcher.get_parsed(request, partial(_parsed, self._key, request.params))
         except TimedOutError:
             if not self._cursor.timed_out(ask):
                 raise
@@ -245,9 +251,6 @@ class _Pass:
                 self._memory.hold(kept.size_bytes)
         if self._cursor.learnt_limit is not None:
             self._sizes.lower(data_type.name, self._cursor.learnt_limit)
-
-    def _parse(self, body: bytes) -> Page:
-        return parse_page(body, self._key.data_type, is_of_one_room=self._key.scope is Scope.ROOM)
 
     def _take_note(self, page: Page) -> None:
         self._largest_page_bytes = max(self._largest_page_bytes, page.size_bytes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -13,9 +12,8 @@ from made_up_answers import flat, json_texts, page_of
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.envelope import parse_page
 from hsmirror.api.rows import one_line, row_id
-from hsmirror.model import DataType
 
-EVENTS, RECORDINGS, COMPONENTS = (DATA_TYPES[name] for name in ("events", "recordings", "components"))
+EVENTS, RECORDINGS = (DATA_TYPES[name] for name in ("events", "recordings"))
 
 
 def test_rows_are_named_by_the_first_id_and_room_field_that_they_have() -> None:
@@ -30,11 +28,12 @@ def test_rows_may_all_name_their_room_by_another_field_than_the_first_or_none_at
     assert page_of({"id": "a"}, {"id": "b", "roomId": None}).rooms == [None, None]
 
 
-@pytest.mark.parametrize("data_type", [EVENTS, COMPONENTS])
-def test_the_rows_of_a_room_are_not_asked_for_it(data_type: DataType) -> None:
-    body = b'{"status":"success","data":[{"id":"a","roomId":"r"},{"id":"b"}],"metadata":{}}'
-    page, of_room = parse_page(body, data_type), parse_page(body, data_type, is_of_one_room=True)
-    assert of_room == replace(page, rooms=[None, None])
+def test_a_row_may_name_its_experiment() -> None:
+    page = page_of({"id": "a", "roomId": "r", "experimentId": "e"}, {"id": "b", "roomId": "r"})
+    assert (page.ids, page.rooms, page.experiments) == (["a", "b"], ["r", "r"], ["e", None])
+    assert page_of({"id": "a", "roomId": "r"}).experiments == ()
+    of_metadata = page_of({"recordingId": "a", "metadata": {"experimentId": "e"}}, data_type="recordings")
+    assert of_metadata.experiments == ["e"]
 
 
 def test_a_recording_may_name_its_room_in_its_metadata() -> None:
