@@ -14,25 +14,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
+from hsmirror.api.signatures import may_be_signed, stable_part, without_signatures
 from hsmirror.errors import RefusedAddressError
 from hsmirror.model import Secret
 
-_ADDRESS_MEMBER = re.compile(rb'("(?:downloadUrl|url)"\s*:\s*")((?:[^"\\]|\\.)*)(")')
-_QUERY_START = re.compile(rb"\?|\\u003[fF]")
-_ANY_ADDRESS = re.compile(rb'(https?:(?:\\?/){2}[^\s"?]*?)((?:\?|\\u003[fF])[^\s"]*)')
-_SURE_SIGNATURE = re.compile(
-    rb"(?i)(?:x-goog-signature|x-amz-signature|(?:[?&]|\\u003f|\\u0026)signature|key-pair-id)(?:=|\\u003d)"
-)
-_EQUAL_SIGNS = (b"=", b"\\u003d", b"\\u003D")
-"""In JSON; some libraries escape it always."""
-_SIGNATURE_MARKS = (
-    b"Key-Pair-Id",
-    *(name + sign for name in (b"ignature", b"token", b"sig") for sign in _EQUAL_SIGNS),
-)
-
-_SIGNATURE = re.compile(
-    rb"(?i)x-goog-signature|x-amz-signature|(?:[?&]|\\u003f|\\u0026)(?:signature|sig|token)(?:=|\\u003d)|key-pair-id"
-)
+__all__ = [
+    "SignedAddress",
+    "is_loopback_host",
+    "is_public_host",
+    "is_sendable",
+    "may_be_signed",
+    "parse_address",
+    "stable_part",
+    "without_signatures",
+]
 
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 """What no request line can hold: a server would read another address, or the client would not send it."""
@@ -146,35 +141,3 @@ def _policy_expiry(policy: str) -> float | None:
     except (ArithmeticError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return expires_at if math.isfinite(expires_at) else None
-
-
-def may_be_signed(text: bytes) -> bool:
-    """A quick look: does `text`, rows of JSON, hold anything that a signed address cannot do without?"""
-    # These are found at memory's speed, and few pages hold one of them.
-    return (b"=" in text or b"\\u003" in text) and any(mark in text for mark in _SIGNATURE_MARKS)
-
-
-def without_signatures(row: bytes, *, always: bool) -> bytes:
-    """The JSON text with the query strings of signed addresses cut off.
-
-    `always` is for recordings, whose `downloadUrl` and `url` are signed by definition; elsewhere, and in any
-    other member, only a query that holds a signature goes, since any other is part of what the participants
-    saw. All other bytes stay as they are.
-    """
-    if b"rl" in row:
-        row = _ADDRESS_MEMBER.sub(lambda match: _cut_query(match, always=always), row)
-    if any(mark in row for mark in _SIGNATURE_MARKS):
-        row = _ANY_ADDRESS.sub(_cut_signed_query, row)
-    return row
-
-
-def _cut_signed_query(match: re.Match[bytes]) -> bytes:
-    return match[1] if _SURE_SIGNATURE.search(match[2]) else match[0]
-
-
-def _cut_query(match: re.Match[bytes], *, always: bool) -> bytes:
-    address: bytes = match[2]
-    query = _QUERY_START.search(address)
-    if query is None or not (always or _SIGNATURE.search(address)):
-        return match[0]
-    return match[1] + address[: query.start()] + match[3]

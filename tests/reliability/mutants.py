@@ -415,8 +415,8 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "signatures stay in rows",
-        "api/addresses.py",
-        "    if query is None or not (always or _SIGNATURE.search(address)):",
+        "api/signatures.py",
+        "    if not signature.is_there:",
         "    if True:",
         (ADDRESSES,),
     ),
