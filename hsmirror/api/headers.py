@@ -9,10 +9,15 @@ import re
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from enum import Enum, auto
 from functools import lru_cache
 
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 """The longest window that the API documents; a server that asks for more is asked again after it."""
+
+_MODIFIED_BEFORE_SECONDS = 60.0
+"""From then on a `Last-Modified` is a strong validator (RFC 9110, 8.8.2.2): until then there may be another
+version with the same."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
@@ -72,6 +77,85 @@ def content_range(value: str | None) -> ContentRange | None:
     return ContentRange(first, last, total)
 
 
+class Sameness(Enum):
+    """What two answers say of whether they are of the same version of an object."""
+
+    PROVEN = auto()
+    LIKELY = auto()
+    """By a weak validator alone."""
+    UNKNOWN = auto()
+    """No validator is in both."""
+    REFUTED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which version of an object an answer is of, as far as it says so.
+
+    `coding` is how its bytes are encoded (`Content-Encoding`): other bytes, whatever else agrees.
+    """
+
+    etag: str | None = None
+    generation: str | None = None
+    """Google's."""
+    version_id: str | None = None
+    """Amazon's."""
+    modified: str | None = None
+    is_modified_strong: bool = False
+    coding: str = ""
+
+    @property
+    def strong_etag(self) -> str | None:
+        """What may be asked for with `If-Match`, which a weak one never matches."""
+        return None if self.etag is None or self.etag.startswith("W/") else self.etag
+
+    def compare(self, later: Version) -> Sameness:
+        """Is a later answer's version this one? One validator that differs is enough for no."""
+        if self.coding != later.coding:
+            return Sameness.REFUTED
+        opaque = [each.etag and each.etag.removeprefix("W/") for each in (self, later)]
+        pairs = {
+            "etag": (opaque[0], opaque[1]),
+            "generation": (self.generation, later.generation),
+            "version_id": (self.version_id, later.version_id),
+            "modified": (self.modified, later.modified),
+        }
+        shared = {name for name, (one, other) in pairs.items() if one is not None and other is not None}
+        if any(pairs[name][0] != pairs[name][1] for name in shared):
+            return Sameness.REFUTED
+        if not shared:
+            return Sameness.UNKNOWN
+        is_strong = (
+            not shared.isdisjoint({"generation", "version_id"})
+            or ("etag" in shared and self.strong_etag is not None and later.strong_etag is not None)
+            or ("modified" in shared and self.is_modified_strong)
+        )
+        return Sameness.PROVEN if is_strong else Sameness.LIKELY
+
+
+def version(headers: dict[str, str]) -> Version:
+    """The version that a storage answer's (lower-cased) header fields name."""
+    modified = headers.get("last-modified")
+    at, now = http_date(modified), http_date(headers.get("date"))
+    version_id = headers.get("x-amz-version-id")
+    return Version(
+        etag=etag(headers.get("etag")),
+        generation=headers.get("x-goog-generation"),
+        version_id=None if version_id == "null" else version_id,  # a bucket that keeps no versions
+        modified=None if at is None else modified,
+        is_modified_strong=at is not None and now is not None and now - at >= _MODIFIED_BEFORE_SECONDS,
+        coding=content_coding(headers),
+    )
+
+
+def content_coding(headers: dict[str, str]) -> str:
+    """How an answer's bytes are encoded (`gzip`, `br`); empty where they are not."""
+    codings = headers.get("content-encoding", "").lower().replace("x-gzip", "gzip").split(",")
+    named = [each.strip() for each in codings]
+    # Amazon keeps the name of how an object was uploaded; its bytes are plain all the same.
+    return ",".join(each for each in named if each not in {"", "identity", "aws-chunked"})
+
+
 @dataclass(frozen=True, slots=True)
 class OfferedHashes:
     """What a storage provider says of the whole object; each None where it does not say."""
@@ -82,6 +166,11 @@ class OfferedHashes:
 
     def __bool__(self) -> bool:
         return not (self.md5 is None and self.crc32c is None and self.sha256 is None)
+
+    def contradicts(self, other: OfferedHashes) -> bool:
+        """Is there a hash that both name, and differently?"""
+        pairs = ((self.md5, other.md5), (self.crc32c, other.crc32c), (self.sha256, other.sha256))
+        return any(one is not None and two is not None and one != two for one, two in pairs)
 
 
 def offered_hashes(headers: dict[str, str]) -> OfferedHashes:

@@ -18,7 +18,16 @@ from yarl import URL
 
 from hsmirror.api.addresses import SignedAddress, is_loopback_host, is_public_host, parse_address
 from hsmirror.api.bodies import Body, Piece, body_of
-from hsmirror.api.headers import OfferedHashes, content_range, etag, offered_hashes, retry_after_seconds
+from hsmirror.api.containers import HEAD_BYTES, is_container, no_recording
+from hsmirror.api.headers import (
+    OfferedHashes,
+    Version,
+    content_coding,
+    content_range,
+    offered_hashes,
+    retry_after_seconds,
+    version,
+)
 from hsmirror.api.wire import (
     CONNECT_SECONDS,
     IDLE_SECONDS,
@@ -49,7 +58,9 @@ _LARGEST_XML_BYTES = 16_384
 _READ_BYTES = 512 << 10
 """Twice as much of a body the client holds before it stops reading."""
 
-_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html)\b", re.IGNORECASE)
+_DECODED = frozenset({"", "gzip"})
+"""The content codings whose bytes become a recording again; see `mirror.files`."""
+
 _XML_CODE = re.compile(rb"<Code>\s*([A-Za-z]{1,64})\s*</Code>")
 
 
@@ -57,42 +68,59 @@ _XML_CODE = re.compile(rb"<Code>\s*([A-Za-z]{1,64})\s*</Code>")
 class FileStream:
     """An answer of a storage host, its body still to come.
 
-    `start` is the offset of the first byte that `pieces` gives; `total_bytes` the size of the whole object,
-    None where the host does not say. `status` is 200, 206, 412 (the object changed) or 416 (nothing there).
+    `start` is the offset of the first byte that `pieces` gives, `stop` the one behind the last, None where only
+    the body's end will tell: a host may give less than was asked for. `total_bytes` is the size of the whole
+    object, None where the host does not say. `status` is 200, 206, 412 (the object changed) or 416 (nothing
+    there). The bytes, their numbers and `hashes` are of the object as the host stores it, `version.coding`
+    included.
     """
 
     status: int
     start: int
     total_bytes: int | None
-    etag: str | None
+    version: Version
     hashes: OfferedHashes
     skew_seconds: float
     _body: Body = field(repr=False)
     _label: str = ""
+    stop: int | None = None
+    media_type: str = ""
 
     async def pieces(self, size_bytes: int) -> AsyncGenerator[Piece, None]:
         """The body in pieces of about `size_bytes`, the last one smaller; each is good until the next.
 
         Raises:
             TransientError: the connection broke, or the body ended before its announced length.
-            CorruptError: it begins as a page does, whatever it calls itself.
+            CorruptError: it begins as no recording does, whatever it calls itself, or is longer than its range.
+            PermanentError: it is encoded in a way that cannot be undone here.
         """
-        is_first = self.start == 0
+        at = self.start
         try:
             while True:
                 with translated(self._label):
                     piece = await self._body.piece(size_bytes)
                 if not piece:
-                    return
-                # An error page under 200 may claim to be a film, and where neither size nor hash is known,
-                # nothing else tells.
-                if is_first and _PAGE.match(piece):
-                    raise CorruptError(f"{self._label} sent a page instead of a recording")
-                is_first = False
+                    break
+                if at == 0:
+                    self._require_recording(bytes(piece[:HEAD_BYTES]))
+                at += len(piece)
+                if self.stop is not None and at > self.stop:
+                    raise CorruptError(f"{self._label} sent more than the range that it named")
                 yield piece
                 del piece  # an error that comes next would hold it
+            if self.stop is not None and at < self.stop:
+                raise TransientError(f"{self._label} sent less than the range that it named")
         finally:
             self._body.close()
+
+    def _require_recording(self, head: bytes) -> None:
+        # An error page under 200 may claim to be a film, and where neither size nor hash is known, nothing
+        # else tells.
+        coding = self.version.coding
+        if coding not in _DECODED and not is_container(head):
+            raise PermanentError(f"{self._label} stores it {coding}-encoded, which cannot be undone here")
+        if what := no_recording(head, self.media_type):
+            raise CorruptError(f"{self._label} sent {what} instead of a recording")
 
 
 class StorageHosts:
@@ -123,7 +151,7 @@ class StorageHosts:
         Raises:
             AddressExpiredError: by the provider's code, or by the address's own time.
             RefusedAddressError: a redirect to where hsmirror does not go.
-            CorruptError: a page instead of a recording, or another range than asked for.
+            CorruptError: another range than asked for.
             ThrottledError, TransientError, TimedOutError, NotFoundError, ForbiddenError, PermanentError.
         """
         label = f"the storage host {address.host}"
@@ -141,6 +169,9 @@ class StorageHosts:
             async with response:
                 if response.status in REDIRECTS:
                     url = self._redirected(url, response.headers.get("Location", ""))
+                    continue
+                if _is_inflated(response) and "Accept-Encoding" not in headers:
+                    headers["Accept-Encoding"] = "gzip"  # only so Google sends the bytes that its hash is of
                     continue
                 with translated(label):
                     stream = await self._file_stream(response, address, start, label)
@@ -161,28 +192,28 @@ class StorageHosts:
         if response.status not in {200, 206, 412, 416}:
             raise await self._file_error(response, address, label)
         headers = {name.lower(): ",".join(response.headers.getall(name)) for name in response.headers}
-        kind = response.content_type
-        if response.status in {200, 206} and (kind in {"text/html", "application/xml", "text/xml"}):
-            raise CorruptError(f"{label} sent {kind} instead of a recording")
-        span = content_range(headers.get("content-range"))
-        if response.status == 206 and (span is None or span.first != start):
-            raise CorruptError(f"{label} sent another range than byte {start} onwards")
-        total = span.total_bytes if span else None
-        if response.status == 200:
-            total = response.content_length
-        if response.status == 416:
+        status, total, stop = response.status, response.content_length, None
+        if status == 206:
+            span = content_range(headers.get("content-range"))
+            if span is not None and span.first == start:
+                total, stop = span.total_bytes, span.last + 1
+            elif start and headers.get("content-range") == f"bytes {start}-{start - 1}/{start}":
+                status = 416  # how some say that nothing is behind the end
+            else:
+                raise CorruptError(f"{label} sent another range than byte {start} onwards")
+        if status == 416:
             total = count(headers.get("content-range", "").rpartition("/")[2])
-        # An object that is stored gzip-encoded is inflated on the way: its hash is of other bytes than these.
-        is_as_stored = headers.get("x-goog-stored-content-encoding", "identity") == "identity"
         return FileStream(
-            status=response.status,
-            start=start if response.status == 206 else 0,
+            status=status,
+            start=start if status == 206 else 0,
             total_bytes=total,
-            etag=etag(headers.get("etag")),
-            hashes=offered_hashes(headers) if is_as_stored else OfferedHashes(),
+            version=version(headers),
+            hashes=OfferedHashes() if _is_inflated(response) else offered_hashes(headers),
             skew_seconds=skew_seconds(headers.get("date"), self._clock),
             _body=body_of(response, Speed(self._clock)),
             _label=label,
+            stop=stop,
+            media_type=headers.get("content-type", "").partition(";")[0].strip(),
         )
 
     async def _file_error(
@@ -221,6 +252,15 @@ class StorageHosts:
         if address.expires_at is None:
             return False
         return server_epoch(response.headers, self._clock) >= address.expires_at
+
+
+def _is_inflated(response: aiohttp.ClientResponse) -> bool:
+    """Is this an object that is stored gzip-encoded, inflated on the way? It then comes without a length, from
+    its first byte on whatever the range, and what is said of it is said of other bytes.
+    """
+    stored = response.headers.get("x-goog-stored-content-encoding", "identity").lower()
+    coding = content_coding({"content-encoding": response.headers.get("Content-Encoding", "")})
+    return response.status in {200, 206} and stored != "identity" and not coding
 
 
 class _PublicResolver(aiohttp.ThreadedResolver):

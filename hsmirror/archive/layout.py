@@ -38,6 +38,7 @@ _OWN_PATH = re.compile(
     r"[A-Za-z0-9_%~=-][A-Za-z0-9_.%~=-]{0,254}(?:/[A-Za-z0-9_%~=-][A-Za-z0-9_.%~=-]{0,254}){0,15}"
 )
 _EXTENSION = re.compile(r"[a-z0-9]{1,8}")
+_PLAYLIST = ".m3u8"
 
 
 def encode_id(text: str) -> str:
@@ -125,6 +126,11 @@ def file_path(experiment: str, room: str | None, recording_id: str, extension: s
     folder = f"{experiment_folder(experiment)}/files/{room_folder(room)}"
     path = f"{folder}/{encode_id(recording_id)}{suffix}.{extension}"
     return f"{path}.bin" if path.endswith(tuple(SUFFIXES.values())) else path
+
+
+def playlist_path(path: str) -> str:
+    """Where an HLS playlist lies that a storage host has in the place of the file at `path`."""
+    return path if path.endswith(_PLAYLIST) else f"{path}{_PLAYLIST}"
 
 
 def is_own_path(path: str) -> bool:

@@ -75,7 +75,12 @@ class ShardReceipt(
 
 
 class FileReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="file"):
-    """One recording file. `verified_by` names the provider's hash that it matched, if one was offered."""
+    """One recording file. `verified_by` names the provider's hash that it matched, if one was offered.
+
+    `listed_bytes` is the size that its row tells where that is another one. Where its host stores it encoded,
+    `stored_coding` says how, `stored_bytes` and `stored_sha256` are of what is stored, and what is held is
+    decoded. A `is_playlist` names where the segments of a film are, and is not the film.
+    """
 
     path: str
     experiment: str
@@ -86,10 +91,24 @@ class FileReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     verified_by: str = ""
     etag: str | None = None
     fetched_at: str = ""
+    listed_bytes: _Count | None = None
+    stored_coding: str = ""
+    stored_bytes: _Count = 0
+    stored_sha256: str = ""
+    is_playlist: bool = False
 
     @property
     def key(self) -> str:
         return self.path
+
+    @property
+    def host_bytes(self) -> int:
+        """How many bytes its host stores."""
+        return self.stored_bytes or self.size_bytes
+
+    def is_of(self, listed_bytes: int | None) -> bool:
+        """Is it the film that a row of such a size tells of?"""
+        return not self.is_playlist and listed_bytes in {None, self.size_bytes, self.listed_bytes}
 
 
 class DocumentReceipt(

@@ -14,6 +14,7 @@ from itertools import count
 import anyio
 import anyio.to_thread
 
+from hsmirror.archive.layout import playlist_path
 from hsmirror.archive.receipts import FileReceipt, PendingReceipt
 from hsmirror.errors import (
     AddressExpiredError,
@@ -35,7 +36,7 @@ from hsmirror.mirror.lineup import LineUp
 from hsmirror.mirror.pending import pending_receipts, settled_receipts
 from hsmirror.mirror.recordings import Recording
 from hsmirror.mirror.report import Problem
-from hsmirror.mirror.transfer import Storage, Transfers
+from hsmirror.mirror.transfer import Fetched, Storage, Transfers
 from hsmirror.mirror.waiting import Packed, Packer
 from hsmirror.pace.downloads import AddressLife, RateLimit
 from hsmirror.pace.retry import CORRUPT, REQUESTS
@@ -85,7 +86,7 @@ class _Job:
     corruptions: int = 0
     fruitless: int = 0
     was_refused: bool = False
-    best_bytes: int = 0
+    best: tuple[int, int] = (0, 0)
     """The furthest that any try has come: only beyond it is there progress."""
 
     @property
@@ -164,7 +165,7 @@ class Downloader:
         counts = self._counts.setdefault(recording.experiment, _Counts())
         held = self._context.receipts.file(path)
         is_held = held is not None and self._context.held.is_intact(held)
-        if held is not None and is_held and recording.size_bytes in {None, held.size_bytes}:
+        if held is not None and is_held and held.is_of(recording.size_bytes):
             counts.held += 1
             self._due += settled_receipts(self._context, path)
             return
@@ -230,7 +231,7 @@ class Downloader:
         try:
             if self._stopped_by is not None:
                 raise self._stopped_by
-            partial, receipt = await self._fetch(job)
+            partial, fetched = await self._fetch(job)
         except AddressExpiredError as error:
             job.life, job.fruitless = None, job.fruitless + 1
             self._again(job, error, 0.0 if job.fruitless <= _FRUITLESS_TRIES else None)
@@ -256,7 +257,7 @@ class Downloader:
         else:
             async with _kept_unless_committed(partial):
                 await self._uncommitted.acquire()
-            self._tasks.start_soon(self._commit, job, partial, receipt)
+            self._tasks.start_soon(self._commit, job, partial, fetched)
 
     def _again(self, job: _Job, error: UpstreamError, delay_seconds: float | None) -> None:
         """Line the job up again after a pause, in which its worker does other work; None: give it up."""
@@ -270,7 +271,7 @@ class Downloader:
         await anyio.sleep(delay_seconds)
         self._lineup.again(job)
 
-    async def _fetch(self, job: _Job) -> tuple[PartialFile, FileReceipt]:
+    async def _fetch(self, job: _Job) -> tuple[PartialFile, Fetched]:
         recording = job.recording
         address = await self._lineup.address(job)
         partial = PartialFile(self._context.layout, job.path, self._context.staging.modes)
@@ -279,36 +280,77 @@ class Downloader:
         self._parts.add(partial.name)
         try:
             with self._lineup.under_way(job) as under_way:
-                proven_by = await self._transfers.fetch(recording, address, partial, under_way)
+                return partial, await self._transfers.fetch(recording, address, partial, under_way)
         finally:
-            if partial.size_bytes > job.best_bytes:
-                job.best_bytes = partial.size_bytes
+            progress = self._transfers.progress(partial)
+            if progress > job.best:
+                job.best = progress
                 job.failures = job.fruitless = 0
-        return partial, FileReceipt(
-            path=job.path,
+
+    async def _commit(self, job: _Job, partial: PartialFile, fetched: Fetched) -> None:
+        recording, content = job.recording, fetched.content
+        # A playlist is named for what it is, and not for the film whose place it takes.
+        path = playlist_path(job.path) if content.is_playlist else job.path
+        receipt = self._receipt(path, recording, partial, fetched)
+        settled = () if content.is_playlist else settled_receipts(self._context, job.path)
+        self._bytes_done += receipt.size_bytes
+        try:
+            async with _kept_unless_committed(partial):
+                if not self._is_held_alike(receipt):
+                    await self._context.committer.commit(
+                        Commit([Placement(content.path, receipt)], receipts=settled)
+                    )
+                if partial.is_noted or content.path != partial.path or content.is_playlist:
+                    await anyio.to_thread.run_sync(partial.clear)
+        finally:
+            self._uncommitted.release()
+        if content.is_playlist:
+            why = f"its storage host has an HLS playlist in its place, kept as {path}; the film is not held"
+            self._fail(job.path, recording, job.counts, why)
+        else:
+            job.counts.fetched += 1
+            self._note_oddities(receipt)
+        self._lineup.finished()
+
+    def _receipt(self, path: str, recording: Recording, partial: PartialFile, fetched: Fetched) -> FileReceipt:
+        content = fetched.content
+        is_stored_otherwise = bool(content.coding)
+        return FileReceipt(
+            path=path,
             experiment=recording.experiment,
             room=recording.room,
             recording_id=recording.recording_id,
-            size_bytes=partial.size_bytes,
-            sha256=partial.sha256,
-            verified_by=proven_by,
+            size_bytes=content.size_bytes,
+            sha256=content.sha256,
+            verified_by=fetched.proven_by,
             etag=partial.note.etag if partial.note else None,
             fetched_at=self._context.now_text,
+            listed_bytes=None if recording.size_bytes == content.size_bytes else recording.size_bytes,
+            stored_coding=content.coding,
+            stored_bytes=partial.size_bytes if is_stored_otherwise else 0,
+            stored_sha256=partial.sha256 if is_stored_otherwise else "",
+            is_playlist=content.is_playlist,
         )
 
-    async def _commit(self, job: _Job, partial: PartialFile, receipt: FileReceipt) -> None:
-        settled = settled_receipts(self._context, job.path)
-        self._bytes_done += receipt.size_bytes
-        commit = Commit([Placement(partial.path, receipt)], receipts=settled)
-        try:
-            async with _kept_unless_committed(partial):
-                await self._context.committer.commit(commit)
-                if partial.is_noted:
-                    await anyio.to_thread.run_sync(partial.forget_note)
-        finally:
-            self._uncommitted.release()
-        job.counts.fetched += 1
-        self._lineup.finished()
+    def _is_held_alike(self, receipt: FileReceipt) -> bool:
+        """A playlist is asked for again in every run, in case that the film has come."""
+        held = self._context.receipts.file(receipt.path)
+        if held is None or not receipt.is_playlist:
+            return False
+        return held.sha256 == receipt.sha256 and self._context.held.is_intact(held)
+
+    def _note_oddities(self, receipt: FileReceipt) -> None:
+        what = f"recording {receipt.recording_id} of experiment {receipt.experiment}"
+        if receipt.stored_coding:
+            self._context.tally.note(
+                f"{what} is stored {receipt.stored_coding}-encoded; what is held is unpacked: "
+                f"{receipt.size_bytes} bytes of {receipt.stored_bytes}"
+            )
+        if receipt.listed_bytes not in {None, receipt.stored_bytes}:
+            self._context.tally.note(
+                f"{what} is held with the {receipt.stored_bytes or receipt.size_bytes} bytes that its storage "
+                f"host names; its row says {receipt.listed_bytes}"
+            )
 
     # --- what is remembered --------------------------------------------------------------------------
     def _fail(self, path: str, recording: Recording, counts: _Counts, why: str) -> None:

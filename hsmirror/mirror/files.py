@@ -16,7 +16,7 @@ from typing import Protocol
 import google_crc32c
 import msgspec
 
-from hsmirror.api.headers import OfferedHashes
+from hsmirror.api.headers import OfferedHashes, Sameness, Version
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import FileReceipt
@@ -25,8 +25,11 @@ from hsmirror.errors import CorruptError, StorageError
 
 _READ_BYTES = 4 << 20
 _SYNC_BYTES = 64 << 20
+SIZE = "size"
+"""A proof that is none of the bytes, only of their number."""
+
 _KEPT_SECONDS = 7 * 86_400
-_PART, _NOTE = ".part", ".json"
+_PART, _NOTE, _INFLATED = ".part", ".json", ".inflated"
 
 
 class _Hash(Protocol):
@@ -35,7 +38,7 @@ class _Hash(Protocol):
 
 
 class PartialNote(msgspec.Struct, frozen=True):
-    """Which object a partial file is a part of."""
+    """Which object a partial file is a part of, and all that its host said of which version it began with."""
 
     source: str
     etag: str | None
@@ -47,6 +50,87 @@ class PartialNote(msgspec.Struct, frozen=True):
     sha256: bytes | None = None
     path: str = ""
     """The place of the whole in the archive."""
+    generation: str | None = None
+    version_id: str | None = None
+    modified: str | None = None
+    is_modified_strong: bool = False
+    coding: str = ""
+    is_doubtful: bool = False
+    """It was gone on with under an answer that did not prove to be of the same version."""
+
+    @classmethod
+    def of(
+        cls,
+        source: str,
+        version: Version,
+        total_bytes: int | None,
+        hashes: OfferedHashes,
+        *,
+        is_doubtful: bool = False,
+    ) -> PartialNote:
+        """The note of a part, from what the host said."""
+        return cls(
+            source,
+            version.etag,
+            total_bytes,
+            md5=hashes.md5,
+            crc32c=hashes.crc32c,
+            sha256=hashes.sha256,
+            generation=version.generation,
+            version_id=version.version_id,
+            modified=version.modified,
+            is_modified_strong=version.is_modified_strong,
+            coding=version.coding,
+            is_doubtful=is_doubtful,
+        )
+
+    @property
+    def version(self) -> Version:
+        """What the host said of which version it is."""
+        return Version(
+            self.etag,
+            self.generation,
+            self.version_id,
+            self.modified,
+            self.is_modified_strong,
+            self.coding,
+        )
+
+    def joined(self, later: PartialNote) -> PartialNote | None:
+        """The note of this part with what a later answer adds to it.
+
+        None where they are of different versions, or might be, and no hash of the whole will tell.
+        """
+        is_other_size = (
+            None not in {self.total_bytes, later.total_bytes} and self.total_bytes != later.total_bytes
+        )
+        if is_other_size or self.hashes.contradicts(later.hashes):
+            return None
+        sameness = self.version.compare(later.version)
+        if sameness is Sameness.REFUTED:
+            return later.doubted() if later.hashes else None
+        hashes = later.hashes or self.hashes
+        if sameness is Sameness.UNKNOWN and not hashes:
+            return None
+        return PartialNote.of(
+            self.source,
+            self.version,
+            self.total_bytes if later.total_bytes is None else later.total_bytes,
+            hashes,
+            is_doubtful=self.is_doubtful or sameness is not Sameness.PROVEN,
+        )
+
+    def doubted(self) -> PartialNote:
+        return msgspec.structs.replace(self, is_doubtful=True)
+
+    def ended(self, total_bytes: int | None, size_bytes: int) -> PartialNote | None:
+        """The note of this part once the host says that nothing comes behind its `size_bytes`, which may be all
+        that it says; None where more must have come by all that is known.
+        """
+        total_bytes = self.total_bytes if total_bytes is None else total_bytes
+        if total_bytes not in {None, size_bytes}:
+            return None
+        return msgspec.structs.replace(self, total_bytes=total_bytes)
 
     @property
     def hashes(self) -> OfferedHashes:
@@ -59,10 +143,13 @@ class PartialFile:
 
     def __init__(self, layout: Layout, path: str, modes: durable.Modes) -> None:
         self._layout = layout
-        self._modes = modes
-        self._place = path
+        self.modes = modes
+        self.place = path
+        """Where the whole is to lie in the archive."""
         self.name = _name(path)
         self.path = layout.partial_files / f"{self.name}{_PART}"
+        self.inflated_path = layout.partial_files / f"{self.name}{_INFLATED}"
+        """Where it is unpacked to, once it is whole."""
         self._note_path = layout.partial_files / f"{self.name}{_NOTE}"
         self.size_bytes = 0
         self._synced_bytes = 0
@@ -109,8 +196,8 @@ class PartialFile:
 
     def append(self, piece: bytes | memoryview) -> None:
         if not self.size_bytes:
-            durable.make_folder(self._layout.root, self._layout.partial_files, self._modes)
-        durable.append(self.path, piece, self._modes)
+            durable.make_folder(self._layout.root, self._layout.partial_files, self.modes)
+        durable.append(self.path, piece, self.modes)
         self._hash(piece)
         self.size_bytes += len(piece)
         if self.size_bytes - self._synced_bytes >= _SYNC_BYTES:
@@ -123,9 +210,9 @@ class PartialFile:
         if self.size_bytes > self._synced_bytes:
             self._sync()
             self._synced_bytes = self.size_bytes
-        note = msgspec.structs.replace(self.note, synced_bytes=self._synced_bytes, path=self._place)
+        note = msgspec.structs.replace(self.note, synced_bytes=self._synced_bytes, path=self.place)
         if note != self._written_note:
-            durable.write_whole(self._layout.root, self._note_path, msgspec.json.encode(note), self._modes)
+            durable.write_whole(self._layout.root, self._note_path, msgspec.json.encode(note), self.modes)
             self._written_note = note
 
     def _sync(self) -> None:
@@ -148,24 +235,32 @@ class PartialFile:
         self.size_bytes = self._synced_bytes = 0
         self._restart_hashes()
 
-    def prove(self, *sizes: int | None, at_least: int = 0) -> str:
-        """Hold what is there against every size and hash that is known; gives what it was proven by.
+    def prove(self, total_bytes: int | None) -> str:
+        """Hold what is there against the size and the hashes that its host names; gives what it is proven by,
+        nothing where that is no proof.
 
         Raises:
             CorruptError: one of them differs.
         """
-        for size in sizes:
-            if size is not None and size != self.size_bytes:
-                raise CorruptError(f"it has {self.size_bytes} bytes instead of {size}")
-        if self.size_bytes < at_least:
-            raise CorruptError("it is empty")
+        if total_bytes is not None and total_bytes != self.size_bytes:
+            raise CorruptError(f"it has {self.size_bytes} bytes instead of {total_bytes}")
         for name, computed in self._hashes.items():
             offered: bytes | None = getattr(self._offered, name)
             if offered is not None and offered != computed.digest():
                 raise CorruptError(f"its {name} is not the one that its storage host names")
-        if not self._offered:
-            return "size" if any(size is not None for size in sizes) else ""
-        return ",".join(name for name in self._hashes if getattr(self._offered, name) is not None)
+        if self._offered:
+            return ",".join(name for name in self._hashes if getattr(self._offered, name) is not None)
+        return "" if total_bytes is None or self.is_doubtful else SIZE
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Are there parts of it of which it is not proven that they are of one version?"""
+        return self.note is not None and self.note.is_doubtful
+
+    @property
+    def is_end_known(self) -> bool:
+        """Has the host said that it has as many bytes as are there?"""
+        return self.note is not None and self.note.total_bytes == self.size_bytes
 
     @property
     def sha256(self) -> str:
@@ -176,10 +271,11 @@ class PartialFile:
         """Does its note lie beside it?"""
         return self._written_note is not None
 
-    def forget_note(self) -> None:
-        """The file is in its place."""
+    def clear(self) -> None:
+        """The file is in its place: nothing of it is left here."""
         with durable.disk_errors(f"remove {self._note_path}"):
-            self._note_path.unlink(missing_ok=True)
+            for path in (self._note_path, self.path, self.inflated_path):
+                path.unlink(missing_ok=True)
 
     def _restart_hashes(self) -> None:
         """Our own sha256 always; the provider's hashes where it offers them."""
@@ -204,10 +300,13 @@ def settle_partial_files(layout: Layout, receipts: Receipts, *, now: float) -> N
     if not names:
         return
     for name in names:
-        part, note = (layout.partial_files / f"{name}{suffix}" for suffix in (_PART, _NOTE))
+        part, note, inflated = (
+            layout.partial_files / f"{name}{suffix}" for suffix in (_PART, _NOTE, _INFLATED)
+        )
         held = _held(receipts, name, _read_note(note))
         with suppress(OSError):
             durable.staged_beside(note).unlink(missing_ok=True)
+            inflated.unlink(missing_ok=True)
             if not _is_wanted(part, note, held, now):
                 part.unlink(missing_ok=True)
                 note.unlink(missing_ok=True)
@@ -232,7 +331,7 @@ def _is_wanted(part: Path, note_path: Path, held: FileReceipt | None, now: float
     if note is None or not part.is_file():
         return False
     touched_at = max(part.stat().st_mtime, note_path.stat().st_mtime)
-    is_held = held is not None and (note.etag, note.total_bytes) == (held.etag, held.size_bytes)
+    is_held = held is not None and (note.etag, note.total_bytes) == (held.etag, held.host_bytes)
     return not is_held and now - touched_at < _KEPT_SECONDS
 
 

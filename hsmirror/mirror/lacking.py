@@ -33,7 +33,7 @@ def _lacks_file(context: Context, experiment: str, room: Room) -> bool:
             held = context.receipts.file(path)
             if held is None or not context.held.is_intact(held):
                 return True
-            if recording.size_bytes not in {None, held.size_bytes}:  # its row has changed since
+            if not held.is_of(recording.size_bytes):  # its row has changed since
                 return True
     except DamagedError:
         return True

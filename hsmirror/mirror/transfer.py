@@ -1,23 +1,35 @@
-"""Bytes of recording files, from storage hosts into parts on disk, proven once they are whole."""
+"""Bytes of recording files, from storage hosts into parts on disk, proven once they are whole.
+
+A file is whole once its bytes have the hash that its host names for all of them; or once they are as many as
+the host says, and all of one version: they came in one answer, or in several that name the same version. Where
+neither can be told, a second reading has to give the same bytes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
 import anyio.to_thread
 
 from hsmirror.api.addresses import SignedAddress
-from hsmirror.api.headers import OfferedHashes
+from hsmirror.api.headers import OfferedHashes, Version
 from hsmirror.clock import Clock
-from hsmirror.errors import CorruptError, TransientError
-from hsmirror.mirror.files import PartialFile, PartialNote
+from hsmirror.errors import CorruptError, PermanentError, TransientError
+from hsmirror.mirror.content import Content, content_of
+from hsmirror.mirror.files import SIZE, PartialFile, PartialNote
 from hsmirror.mirror.lineup import UnderWay
 from hsmirror.mirror.recordings import Recording
 from hsmirror.pace.downloads import RateLimit
 
+READINGS = "readings"
+"""A proof: the host named its size in two answers, or gave the same bytes twice."""
+
+_MOST_READINGS = 4
+"""Of one file in a run, the last one not to be gone through with."""
 _BUFFERS_BYTES = 24 << 20
 _LARGEST_PIECE_BYTES, _SMALLEST_PIECE_BYTES = 2 << 20, 4 << 10
 _PIECES_A_SECOND = 20
@@ -33,7 +45,7 @@ class FileAnswer(Protocol):
     @property
     def total_bytes(self) -> int | None: ...
     @property
-    def etag(self) -> str | None: ...
+    def version(self) -> Version: ...
     @property
     def hashes(self) -> OfferedHashes: ...
 
@@ -50,6 +62,32 @@ class Storage(Protocol):
     ) -> AbstractAsyncContextManager[FileAnswer]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file that came whole: what is to be kept, and what it was proven by."""
+
+    content: Content
+    proven_by: str
+
+
+@dataclass(slots=True)
+class _Doubt:
+    """What a run remembers of a file whose host leaves it open whether it came whole."""
+
+    sha256: str = ""
+    """Of the last reading that came to its end."""
+    received_bytes: int = 0
+    """Since then."""
+    readings: int = 0
+    """How often it was begun anew for another, or came to another end."""
+    asked_behind: int = -1
+    """Of how many bytes the host was asked what comes behind them."""
+    is_match_refused: bool = False
+
+
+_NO_DOUBT = _Doubt()
+
+
 class Transfers:
     """All downloads of a run: they share bandwidth, memory for their pieces, and what is counted of them."""
 
@@ -58,6 +96,7 @@ class Transfers:
         self._rate = rate
         self._clock = clock
         self._piece_bytes = piece_bytes(downloads_at_once, rate.bytes_per_second)
+        self._doubts: dict[str, _Doubt] = {}
         self.received_bytes = 0
         self.under_way_bytes = 0
         """What is there of the files that are being fetched."""
@@ -67,8 +106,8 @@ class Transfers:
 
     async def fetch(
         self, recording: Recording, address: SignedAddress, partial: PartialFile, under_way: UnderWay
-    ) -> str:
-        """One try at the rest of a file; gives what the whole was proven by.
+    ) -> Fetched:
+        """One try at the rest of a file, in as many answers as its host gives it in.
 
         However it ends, what came is kept for the next. `partial` was opened, if there was anything to open.
 
@@ -76,9 +115,51 @@ class Transfers:
             UpstreamError: as the host answers; a CorruptError says that nothing of it is good.
             StorageError: the disk refused.
         """
+        try:
+            while True:
+                if not await self._take(recording, address, partial, under_way):
+                    continue
+                if (fetched := await self._judge(partial, recording)) is not None:
+                    self._doubts.pop(partial.name, None)
+                    return fetched
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(partial.keep)
+            raise
+
+    def progress(self, partial: PartialFile) -> tuple[int, int]:
+        """How far a file has come: the more, the further."""
+        doubt = self._doubts.get(partial.name)
+        return doubt.readings if doubt else 0, partial.size_bytes
+
+    def _doubt_of(self, partial: PartialFile) -> _Doubt:
+        return self._doubts.get(partial.name, _NO_DOUBT)
+
+    async def _take(
+        self, recording: Recording, address: SignedAddress, partial: PartialFile, under_way: UnderWay
+    ) -> bool:
+        """Ask for what is not there yet, and take what comes; False: something else is to be asked for."""
+        is_question = partial.size_bytes > 0 and partial.size_bytes == self._doubt_of(partial).asked_behind
+        try:
+            await self._receive_from(address, recording, partial, under_way)
+        except (TransientError, CorruptError, PermanentError) as error:
+            if not is_question:
+                raise
+            # A host that cannot say what comes behind the end has to give all of it again.
+            await anyio.to_thread.run_sync(partial.restart)
+            if isinstance(error, TransientError):
+                raise
+            return False
+        return True
+
+    async def _receive_from(
+        self, address: SignedAddress, recording: Recording, partial: PartialFile, under_way: UnderWay
+    ) -> None:
         if recording.size_bytes is not None:
-            under_way.expect(recording.size_bytes - partial.size_bytes)
-        etag = partial.note.etag if partial.note else None
+            under_way.expect(max(recording.size_bytes - partial.size_bytes, 0))
+        etag = partial.note.version.strong_etag if partial.note is not None else None
+        if self._doubt_of(partial).is_match_refused:
+            etag = None
         async with self._storage.open_file(address, start=partial.size_bytes, if_match=etag) as answer:
             await self._begin(partial, recording, answer)
             total = answer.total_bytes
@@ -87,70 +168,121 @@ class Transfers:
             try:
                 if answer.status in {200, 206}:
                     await self._receive(partial, answer, under_way)
-            except BaseException:
-                with anyio.CancelScope(shield=True):
-                    await anyio.to_thread.run_sync(partial.keep)
-                raise
             finally:
                 self.under_way_bytes -= partial.size_bytes
-        return await self._prove(partial, recording, total)
 
     async def _begin(self, partial: PartialFile, recording: Recording, answer: FileAnswer) -> None:
         """Make what is there fit the answer.
 
         Raises:
-            TransientError: the answer is of another object than the part that is there; it starts anew.
+            TransientError: the answer is of another object than the part that is there, or may be; it starts
+                anew.
         """
-        note = partial.note
-        total = answer.total_bytes
-        changed = answer.status == 412 or (
-            answer.status == 206 and note is not None and note.total_bytes not in {None, total}
-        )
-        if changed or (answer.status == 416 and total != partial.size_bytes):
-            await anyio.to_thread.run_sync(partial.restart)
-            raise TransientError(f"{recording} changed at its storage host while it was fetched")
         if answer.status == 200 and partial.size_bytes:
             await anyio.to_thread.run_sync(partial.restart)
-        # Not every answer says everything: a 416 has neither hash nor version.
-        is_same_version = note is not None and answer.etag in {None, note.etag}
-        hashes = answer.hashes or (note.hashes if note and is_same_version else answer.hashes)
-        if answer.status in {200, 206}:
-            partial.describe(
-                PartialNote(
-                    recording.source,
-                    answer.etag,
-                    total,
-                    md5=hashes.md5,
-                    crc32c=hashes.crc32c,
-                    sha256=hashes.sha256,
-                )
-            )
+        note = _note(partial, recording, answer)
+        if note is None:
+            if answer.status == 412:  # by some, whatever the version: from now on it is compared here alone
+                self._doubts.setdefault(partial.name, _Doubt()).is_match_refused = True
+            await anyio.to_thread.run_sync(partial.restart)
+            raise TransientError(f"{recording} changed at its storage host while it was fetched")
+        partial.describe(note)
         if partial.size_bytes:
-            await anyio.to_thread.run_sync(partial.expect, hashes)
+            await anyio.to_thread.run_sync(partial.expect, note.hashes)
         else:
-            partial.expect(hashes)  # nothing is there to be read
+            partial.expect(note.hashes)  # nothing is there to be read
 
     async def _receive(self, partial: PartialFile, answer: FileAnswer, under_way: UnderWay) -> None:
+        doubt = self._doubts.get(partial.name)
         async with aclosing(answer.pieces(self._piece_bytes)) as pieces:
             async for piece in pieces:
                 await anyio.to_thread.run_sync(partial.append, piece)
                 self.under_way_bytes += len(piece)
                 self.received_bytes += len(piece)
+                if doubt is not None:
+                    doubt.received_bytes += len(piece)
                 pause = self._rate.delay_seconds(len(piece), self._clock.monotonic())
                 if pause > 0:
                     await anyio.sleep(pause)
                 under_way.received(len(piece))
 
-    async def _prove(self, partial: PartialFile, recording: Recording, total_bytes: int | None) -> str:
+    async def _judge(self, partial: PartialFile, recording: Recording) -> Fetched | None:
+        """Is the file whole? None: more is to be asked for.
+
+        Raises:
+            CorruptError: it is not what it should be, and was thrown away.
+        """
+        total = partial.note.total_bytes if partial.note is not None else None
+        if total is not None and partial.size_bytes < total:
+            return None  # the range was shorter than asked for, and at least a byte of it came
         if not partial.size_bytes:
             await anyio.to_thread.run_sync(partial.append, b"")  # nothing came, which can be all there is
         try:
-            # No bytes at all are a file only where its row says so.
-            least = 1 if recording.size_bytes is None else 0
-            return partial.prove(total_bytes, recording.size_bytes, at_least=least)
+            return await self._proven(partial, recording.size_bytes, total)
         except CorruptError:
             await anyio.to_thread.run_sync(partial.restart)
             raise
+
+    async def _proven(
+        self, partial: PartialFile, listed_bytes: int | None, total_bytes: int | None
+    ) -> Fetched | None:
+        if not partial.size_bytes and listed_bytes != 0:
+            raise CorruptError("it is empty")  # which is a file only where its row says so
+        proven_by = partial.prove(total_bytes)
+        if not proven_by:
+            if listed_bytes == partial.size_bytes and not partial.is_doubtful:
+                proven_by = SIZE
+            elif not await self._is_confirmed(partial):
+                return None
+            else:
+                proven_by = READINGS
+        content = await anyio.to_thread.run_sync(content_of, partial, listed_bytes)
+        is_by_hash = proven_by not in {SIZE, READINGS}
+        if listed_bytes is None or listed_bytes in {partial.size_bytes, content.size_bytes} or is_by_hash:
+            return Fetched(content, proven_by)
+        if listed_bytes > content.size_bytes:  # it may have been cut
+            raise CorruptError(f"it has {content.size_bytes} bytes instead of {listed_bytes}")
+        if proven_by == SIZE and not await self._is_confirmed(partial):
+            return None
+        return Fetched(content, READINGS)
+
+    async def _is_confirmed(self, partial: PartialFile) -> bool:
+        """Has the host said twice what the whole is? If not, see to it that it will be asked again: what comes
+        behind the end, or, where that tells nothing, for all of it.
+
+        Raises:
+            CorruptError: no reading is like another.
+        """
+        doubt = self._doubts.setdefault(partial.name, _Doubt())
+        is_read_again = bool(doubt.sha256) and doubt.received_bytes >= partial.size_bytes
+        is_answered = doubt.asked_behind == partial.size_bytes
+        if doubt.sha256 == partial.sha256 and (is_read_again or (is_answered and partial.is_end_known)):
+            return True
+        doubt.sha256, doubt.received_bytes = partial.sha256, 0
+        is_to_be_read = partial.is_doubtful or is_answered
+        doubt.readings += is_read_again + is_to_be_read
+        if doubt.readings >= _MOST_READINGS:
+            raise CorruptError("no reading of it is like another")
+        if is_to_be_read:
+            await anyio.to_thread.run_sync(partial.restart)
+        else:
+            doubt.asked_behind = partial.size_bytes
+        return False
+
+
+def _note(partial: PartialFile, recording: Recording, answer: FileAnswer) -> PartialNote | None:
+    """What the part is of once the answer was added to it; None where they do not belong together, or may not.
+
+    A validator that differs decides against it, unless the host names a hash for the whole: then that decides.
+    """
+    old, new = partial.note, PartialNote.of(recording.source, answer.version, answer.total_bytes, answer.hashes)
+    if answer.status == 412:
+        return None
+    if not partial.size_bytes or old is None:
+        return new
+    if answer.status == 416:  # nothing is added, and not every host says of what
+        return old.ended(new.total_bytes, partial.size_bytes)
+    return old.joined(new)
 
 
 def piece_bytes(downloads_at_once: int, bytes_per_second: float | None) -> int:

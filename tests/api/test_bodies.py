@@ -20,7 +20,7 @@ from canned_server import Send, answer, serving, talking_to
 from reliability.skipping_time import SkippingClock, run_skipping
 
 from hsmirror.api.bodies import LARGE_BYTES, Body, body_of
-from hsmirror.api.headers import OfferedHashes
+from hsmirror.api.headers import OfferedHashes, Version
 from hsmirror.api.storage import FileStream
 from hsmirror.api.wire import Speed
 from hsmirror.clock import SystemClock
@@ -338,7 +338,7 @@ async def test_a_large_body_leaves_no_buffer_behind(
         for _ in range(bodies):
             sent = answer(body=FILM[:sent_bytes], Content_Length=len(FILM))
             async with body_from(sent, over_tls=over_tls) as body:
-                stream = FileStream(200, 0, len(FILM), None, OfferedHashes(), 0.0, body)
+                stream = FileStream(200, 0, len(FILM), Version(), OfferedHashes(), 0.0, body)
                 await read(stream, size_bytes)
             del body, stream, sent
         left_bytes = bytes_allocated_in("bodies.py")

@@ -337,7 +337,7 @@ async def test_fault_45_hostile_rooms_and_recordings_get_safe_reversible_names_t
     """Each id is a room's and a recording's; every room is also asked for by its id."""
 
     async def film(request: web.Request, number: int) -> web.StreamResponse:
-        return web.Response(body=f"film {request.path}".encode(), content_type="video/mp4")
+        return web.Response(body=f"film:{request.path}".encode(), content_type="video/mp4")
 
     async with site(film) as host:
         rows = {

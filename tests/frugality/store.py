@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from virtual_time import VirtualClock
 
 from hsmirror.api.addresses import SignedAddress
-from hsmirror.api.headers import OfferedHashes
+from hsmirror.api.headers import OfferedHashes, Version
 from hsmirror.errors import AddressExpiredError, NotFoundError, TransientError
 
 HOST = "storage.example.org"
@@ -117,7 +117,7 @@ class Answer:
 
     status: int
     total_bytes: int
-    etag: str
+    version: Version
     body: Callable[[int], AsyncGenerator[bytes, None]] = field(repr=False)
     hashes: OfferedHashes = field(default_factory=OfferedHashes)
 
@@ -192,7 +192,7 @@ class SimulatedStore:
         size = self.sizes_bytes[name]
         assert start < size, "asks for what lies behind the end"
         assert not start or if_match == f'"{name}"', "goes on without saying with what"
-        yield Answer(206 if start else 200, size, f'"{name}"', partial(self._send, name, start, size))
+        yield Answer(206 if start else 200, size, Version(f'"{name}"'), partial(self._send, name, start, size))
 
     def _admit(self, url: str, start: int) -> str:
         parts = urlsplit(url)

@@ -276,8 +276,13 @@ def test_a_part_has_no_note_until_some_of_it_is_kept(layout: Layout) -> None:
     assert (left_of(layout), part.is_noted) == ([".part"], False)
     part.keep()
     assert (left_of(layout), part.is_noted) == ([".json", ".part"], True)
-    part.forget_note()
-    assert left_of(layout) == [".part"]
+
+
+def test_of_a_file_that_is_in_its_place_nothing_is_left(layout: Layout) -> None:
+    part = part_of(layout, b"x" * 40)
+    part.inflated_path.write_bytes(b"xx")
+    part.clear()
+    assert left_of(layout) == []
 
 
 def test_offered_hashes_are_noted(layout: Layout) -> None:

@@ -38,7 +38,7 @@ def part(root: Path, offered: OfferedHashes = NOTHING, content: bytes = CONTENT)
 
 # --- proof ------------------------------------------------------------------------------------------------
 def test_fault_33_what_agrees_with_everything_is_proven_by_all_of_it(tmp_path: Path) -> None:
-    proven_by = part(tmp_path, ALL).prove(len(CONTENT), None, len(CONTENT))
+    proven_by = part(tmp_path, ALL).prove(len(CONTENT))
     assert sorted(proven_by.split(",")) == ["crc32c", "md5", "sha256"]
 
 
@@ -59,7 +59,7 @@ def test_fault_33_another_size_is_corrupt_whatever_the_hashes(
     tmp_path: Path, size: int, offered: OfferedHashes
 ) -> None:
     with pytest.raises(CorruptError, match="bytes instead of"):
-        part(tmp_path, offered).prove(None, size)
+        part(tmp_path, offered).prove(size)
 
 
 @pytest.mark.parametrize(
@@ -74,11 +74,6 @@ def test_fault_33_another_size_is_corrupt_whatever_the_hashes(
 def test_fault_33_one_wrong_hash_is_enough(tmp_path: Path, offered: OfferedHashes) -> None:
     with pytest.raises(CorruptError, match="is not the one that its storage host names"):
         part(tmp_path, offered).prove(len(CONTENT))
-
-
-def test_fault_35_nothing_at_all_is_corrupt_where_something_is_due(tmp_path: Path) -> None:
-    with pytest.raises(CorruptError, match="empty"):
-        part(tmp_path, content=b"").prove(None, at_least=1)
 
 
 # --- going on ---------------------------------------------------------------------------------------------

@@ -231,16 +231,16 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a recording's size is not checked",
         "mirror/files.py",
-        "            if size is not None and size != self.size_bytes:",
-        "            if False:",
+        "        if total_bytes is not None and total_bytes != self.size_bytes:",
+        "        if False:",
         (FILES,),
     ),
     Mutant(
         "an empty recording passes",
-        "mirror/files.py",
-        "        if self.size_bytes < at_least:",
+        "mirror/transfer.py",
+        "        if not partial.size_bytes and listed_bytes != 0:",
         "        if False:",
-        (FILES,),
+        (f"{SIGNED}::test_fault_35_no_bytes_at_all_are_a_file_only_where_its_row_says_so",),
     ),
     Mutant(
         "a recording's hashes are not checked",
@@ -302,15 +302,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "another range than asked for is taken",
         "api/storage.py",
-        "        if response.status == 206 and (span is None or span.first != start):",
-        "        if False:",
+        "            if span is not None and span.first == start:",
+        "            if span is not None:",
         (STORAGE,),
     ),
     Mutant(
         "a range of another whole is taken",
-        "mirror/transfer.py",
-        "            answer.status == 206 and note is not None and note.total_bytes not in {None, total}",
-        "            False",
+        "mirror/files.py",
+        "        if is_other_size or self.hashes.contradicts(later.hashes):",
+        "        if self.hashes.contradicts(later.hashes):",
         (FILES,),
     ),
     Mutant(
@@ -330,7 +330,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a page passes for a recording",
         "api/storage.py",
-        "        if is_first and _PAGE.match(piece):",
+        "        if what := no_recording(head, self.media_type):",
         "        if False:",
         (f"{SIGNED}::test_fault_34_nor_is_a_page_that_calls_itself_a_film_and_has_no_size_to_be_held_against",),
     ),
