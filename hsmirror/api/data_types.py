@@ -6,6 +6,8 @@ and a server may lack any of them.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hsmirror.model import DataType, Scope
 
 _EXPERIMENT = frozenset({Scope.EXPERIMENT})
@@ -53,3 +55,7 @@ SESSIONS = DataType(
     documented=False,
 )
 """The rooms of a deployment: no type of its own in the archive, but servers without `rooms` tell them here."""
+
+EXPERIMENTS = DataType("experiments", "read:experiments", ("id",), (), (), _EXPERIMENT, documented=False)
+SHARED_EXPERIMENTS = replace(EXPERIMENTS, name="experiments/shared")
+"""The experiments that the key may read, its own and those of others: what `"*"` stands for."""

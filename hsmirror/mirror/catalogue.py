@@ -2,44 +2,88 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from hsmirror.api.envelope import parse_page
-from hsmirror.api.paging import Cursor
-from hsmirror.errors import ForbiddenError, NotFoundError
-from hsmirror.mirror.fetch import Fetcher, Request
-from hsmirror.model import DataType
-from hsmirror.pace.agenda import Urgency
-
-_EXPERIMENTS = DataType("experiments", "read:experiments", ("id",), ())
-_LARGEST_LIMIT = 500
+from hsmirror.api.data_types import EXPERIMENTS, SHARED_EXPERIMENTS
+from hsmirror.archive.receipts import DocumentReceipt, ListReceipt, ShardReceipt
+from hsmirror.archive.segments import Receipts
+from hsmirror.errors import BudgetExhaustedError, KeyRefusedError, NotFoundError, UpstreamError
+from hsmirror.mirror.lists import ListReader
+from hsmirror.mirror.proven_ids import read_ids
+from hsmirror.model import DataType, ListKey, Scope
 
 
-async def all_experiments(fetcher: Fetcher) -> list[str]:
-    """The ids of all experiments that the key may read, own and shared, in the server's order.
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The experiments that the server lists, own and shared, in its order.
+
+    `doubts` say why there may be more; none where that is proven.
+    """
+
+    own: Sequence[str]
+    shared: Sequence[str]
+    doubts: tuple[str, ...]
+
+    @property
+    def experiments(self) -> list[str]:
+        return list(dict.fromkeys((*self.own, *self.shared)))
+
+    def unlisted(self, held: Sequence[str]) -> list[str]:
+        """Experiments that are held, and that the server does not list any more."""
+        listed = set(self.experiments)
+        return [each for each in held if each not in listed]
+
+    def doubts_beside(self, held: Sequence[str]) -> tuple[str, ...]:
+        """Why it cannot be all, the experiments that are held taken into account."""
+        unlisted = self.unlisted(held)
+        if self.doubts or self.own or not unlisted:
+            return self.doubts
+        return (
+            f"the server lists no experiments as the key's own, and {len(unlisted)} are held that it does not "
+            "list: check whose key it is",
+        )
+
+
+async def all_experiments(reader: ListReader) -> Catalogue:
+    """Read both lists; what one of them lacks does not count against the other.
 
     Raises:
-        NotFoundError: the server does not list experiments: they have to be named.
-        UpstreamError: as the fetcher's.
+        KeyRefusedError, BudgetExhaustedError: as the reader's.
     """
+    own, doubts = await _listed(reader, EXPERIMENTS)
+    shared, shared_doubts = await _listed(reader, SHARED_EXPERIMENTS)
+    return Catalogue(own, shared, (*doubts, *shared_doubts))
+
+
+async def _listed(reader: ListReader, which: DataType) -> tuple[list[str], tuple[str, ...]]:
+    name = "shared experiments" if which is SHARED_EXPERIMENTS else "experiments"
     try:
-        found = dict.fromkeys(await _listed(fetcher, "experiments"))
-    except NotFoundError:
-        raise NotFoundError(
-            'the server does not list experiments, so that "*" means nothing to it; name them'
-        ) from None
-    with suppress(NotFoundError, ForbiddenError):  # nothing is shared, or the server is older
-        found.update(dict.fromkeys(await _listed(fetcher, "experiments/shared")))
-    return list(found)
+        listed = await read_ids(reader, ListKey("", which, Scope.EXPERIMENT, ""))
+    except (KeyRefusedError, BudgetExhaustedError):
+        raise
+    except NotFoundError as error:
+        if which is SHARED_EXPERIMENTS:
+            return [], ()  # nothing is shared on this server
+        return [], (
+            f'the server does not list experiments, so that "*" means nothing to it; name them ({error})',
+        )
+    except UpstreamError as error:
+        return [], (f"{name} cannot be listed: {error}",)
+    doubt = listed.doubt or listed.shortfall
+    if not doubt and len(listed.ids) < len(listed.found):
+        doubt = "some of its rows have no id"
+    return listed.ids, (f"the list of {name} is not proven: {doubt}",) if doubt else ()
 
 
-async def _listed(fetcher: Fetcher, path: str) -> list[str]:
-    cursor = Cursor(limit=_LARGEST_LIMIT)
-    found: list[str] = []
-    while asks := cursor.asks(1):
-        ask = asks[0]
-        params = {"limit": str(ask.limit), "offset": str(ask.offset)}
-        request = Request("experiments", path, params, Urgency.CATALOGUE)
-        page = await fetcher.get_parsed(request, lambda body: parse_page(body, _EXPERIMENTS))
-        found += [each for each in cursor.received(ask, page).ids if each is not None]
-    return found
+def held_experiments(receipts: Receipts) -> list[str]:
+    """The experiments of which anything is held. Looks at the receipts of all: for a thread."""
+    held: dict[str, None] = {}
+    for folder in receipts.folders:
+        own = (each for each in receipts.below(folder) if isinstance(each, _OF_EXPERIMENTS))
+        if (first := next(own, None)) is not None:
+            held[first.experiment] = None
+    return list(held)
+
+
+_OF_EXPERIMENTS = DocumentReceipt | ListReceipt | ShardReceipt

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,10 +9,9 @@ from functools import partial
 import anyio
 
 from hsmirror.archive.layout import Layout
-from hsmirror.archive.receipts import AbsenceReceipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.clock import Clock, iso_utc
-from hsmirror.mirror.commit import Commit, Committer
+from hsmirror.mirror.commit import Committer
 from hsmirror.mirror.fetch import Fetcher
 from hsmirror.mirror.held import HeldLists
 from hsmirror.mirror.lists import ListReader
@@ -21,7 +19,6 @@ from hsmirror.mirror.night import Policy
 from hsmirror.mirror.report import Problem
 from hsmirror.mirror.settle import Settlement
 from hsmirror.mirror.write import Staging
-from hsmirror.model import Secret
 
 _SETTLING_THREADS = 2
 """A merge may take seconds and memory, and more of them at once would only get into each other's way."""
@@ -49,52 +46,6 @@ class Tally:
         self.notes[text] = None
 
 
-def key_mark(key: Secret) -> str:
-    """A few bits of the key's hash: enough to notice another key, too few to say anything of this one."""
-    return hashlib.blake2b(key.reveal().encode(), digest_size=3).hexdigest()
-
-
-class Absences:
-    """Newer endpoints that a server lacks, or a key may not read, for an experiment: not asked for again
-    until the time for a full re-read comes."""
-
-    def __init__(
-        self, receipts: Receipts, clock: Clock, *, key_mark: str, recheck_seconds: float, is_ignored: bool
-    ) -> None:
-        self._receipts = receipts
-        self._key_mark = key_mark
-        self._clock = clock
-        self._recheck_seconds = recheck_seconds
-        self._is_ignored = is_ignored
-        self._found: dict[str, str] = {}  # in this run: that is not ignored
-
-    def why(self, what: str) -> str | None:
-        """Why `what` is not asked for; None where it is."""
-        if what in self._found:
-            return self._found[what]
-        receipt = self._receipts.get(f"absent {what}")
-        if self._is_ignored or not isinstance(receipt, AbsenceReceipt):
-            return None
-        is_of_this_key = receipt.key_mark in {"", self._key_mark}
-        # One that reaches further than any can was written by a clock that was ahead.
-        left_seconds = receipt.until_epoch - self._clock.epoch()
-        is_current = 0 < left_seconds <= self._recheck_seconds + 86_400
-        return receipt.why if is_of_this_key and is_current else None
-
-    def commit(self, what: str, why: str, *, of_key: bool = False) -> Commit:
-        """The commit that makes the next runs remember; `of_key`: only those with the same key."""
-        self._found[what] = why
-        now = self._clock.epoch()
-        receipt = AbsenceReceipt(
-            what=what,
-            why=why,
-            since=iso_utc(now),
-            until_epoch=now + self._recheck_seconds,
-            key_mark=self._key_mark if of_key else "",
-        )
-        return Commit(receipts=[receipt])
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
     """The parts of one run."""
@@ -109,9 +60,12 @@ class Context:
     settlement: Settlement
     fetcher: Fetcher
     reader: ListReader
-    absences: Absences
     clock: Clock
     tally: Tally
+    absent: dict[str, str] = field(default_factory=dict)
+    """Why a list ("rooms of exp_1") is not there, so that it is not asked for twice in a run. The next run asks
+    again: nothing of this is remembered.
+    """
     settling: anyio.CapacityLimiter = field(default_factory=partial(anyio.CapacityLimiter, _SETTLING_THREADS))
 
     @property

@@ -17,6 +17,7 @@ from hsmirror.errors import (
     UnaffordableListError,
     UpstreamError,
 )
+from hsmirror.mirror.absence import absence_receipt, no_room_has, room_in_turn
 from hsmirror.mirror.commit import Commit
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.lists import FALLBACK_LIMIT
@@ -89,6 +90,7 @@ class TypeMirror:
             at_once=concurrent_lists,
             on_rows=on_rows,
             has_vanished=self._has_vanished,
+            is_known=rooms.is_upstream,
         )
         self._way = Way.EXPERIMENT
         self._total: int | None = held.total if held is not None else None
@@ -98,6 +100,7 @@ class TypeMirror:
         self._has_no_way = False
         self._lacks_scope = False
         self._absent = ""  # why the server does not offer it
+        self._is_absence_doubtful = False
 
     async def run(self) -> TypeReport | None:
         """Read, settle, commit.
@@ -112,20 +115,15 @@ class TypeMirror:
         )
         if way is None:
             return None
-        if (why := self._context.absences.why(self._what)) is not None:
-            self._context.tally.note(f"{self._what}: not asked for ({why})")
-            return None
         self._way = way
         try:
             await self._read(way)
+            await self._ask_again()
         except UpstreamError as error:
             self._failed(error)
         if self._absent:
             self._context.tally.note(f"{self._what}: {self._absent}")
-            if not self._wanted.rooms and not self._wanted.participants:
-                # What a narrow run does not find says nothing about the whole.
-                commit = self._context.absences.commit(self._what, self._absent, of_key=self._lacks_scope)
-                await self._context.committer.commit(commit)
+            self._context.absent[self._what] = self._absent
             return None
         if self._has_no_way:
             self._context.tally.note(
@@ -133,12 +131,18 @@ class TypeMirror:
             )
             return None
         await self._remember()
+        await self._remember_absence()
         return self._report()
 
     @property
     def unread(self) -> str:
         """After `run`: why there may be more upstream than was read; empty where there is not."""
         return self._outcome.unread
+
+    @property
+    def doubtful_absence(self) -> str:
+        """After `run`: a 404 that may as well be of the experiment; empty where there was none."""
+        return self._absent if self._is_absence_doubtful else ""
 
     @property
     def _what(self) -> str:
@@ -424,6 +428,38 @@ class TypeMirror:
         is_list_believed = bool(self._states) or self._policy.is_full
         return is_list_believed and room not in self._states and self._rooms.are_all_listed
 
+    # --- types that no room has ----------------------------------------------------------------------
+    @property
+    def _is_by_room_alone(self) -> bool:
+        is_listed = Scope.EXPERIMENT in self._type.scopes
+        return self._wanted.is_whole and not (is_listed or self._is_repair)
+
+    async def _ask_again(self) -> None:
+        """Where no room had the type so far, one that is settled is asked; if it has it, all are."""
+        held = self._context.receipts.get(f"absent {self._what}")
+        if self._held is None or not (self._is_by_room_alone and no_room_has(held)):
+            return
+        rooms = self._rooms.upstream or [room for room in self._held.rooms if room is not None]
+        left = [room for room in rooms if room not in self._outcome.read_at]
+        if left and not self._lists.has_answered:
+            await self._read_rooms([room_in_turn(left, self._context.clock.epoch())])
+        if self._lists.has_answered:
+            await self._read_rooms([room for room in left if room not in self._outcome.read_at])
+
+    async def _remember_absence(self) -> None:
+        if not self._is_by_room_alone:
+            return
+        receipt = absence_receipt(
+            self._what,
+            self._context.receipts.get(f"absent {self._what}"),
+            lacking=self._lists.lacking,
+            has_answered=self._lists.has_answered,
+            is_first=self._held is None,
+            since=self._context.now_text,
+        )
+        if receipt is not None:
+            await self._context.committer.commit(Commit(receipts=[receipt]))
+
     # --- what is remembered --------------------------------------------------------------------------
     async def _remember(self) -> None:
         """The list's receipt, where the type was read as a whole and something about it is new."""
@@ -461,16 +497,16 @@ class TypeMirror:
         """The type as a whole could not be read."""
         if isinstance(error, KeyRefusedError):
             raise error
-        if isinstance(error, ForbiddenError):
-            scopes = ", ".join(error.required_scopes or (self._type.required_scope,))
-            why = f"the key lacks the scope {scopes}"
+        if isinstance(error, ForbiddenError) and error.required_scopes:
+            why = f"the key lacks the scope {', '.join(error.required_scopes)}"
             self._lacks_scope = True
             if self._type.documented:
                 self._outcome.fail(f"{why}; give the key that scope, or leave the data type out")
             else:
                 self._is_absent(why)
         elif isinstance(error, NotFoundError) and not self._type.documented:
-            self._is_absent("this server does not offer it")
+            self._is_absence_doubtful = not error.is_of_route
+            self._is_absent(f"this server does not offer it: {error}")
         else:
             self._outcome.fail(str(error))
 

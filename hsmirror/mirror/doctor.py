@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
@@ -26,7 +26,7 @@ from hsmirror.errors import (
 from hsmirror.mirror.catalogue import all_experiments
 from hsmirror.mirror.connection import Connection, connected
 from hsmirror.mirror.fetch import Request
-from hsmirror.model import DataType, ListKey, Scope, Secret
+from hsmirror.model import ListKey, Scope, Secret
 from hsmirror.pace.agenda import Urgency
 from hsmirror.settings import Settings
 
@@ -191,7 +191,10 @@ async def _experiments(settings: Settings, connection: Connection) -> list[str]:
     named = [each.id for each in settings.experiments if each.id != "*"]
     if named:
         return named
-    return await all_experiments(connection.fetcher)
+    catalogue = await all_experiments(connection.reader)
+    if catalogue.doubts and not catalogue.experiments:
+        raise UpstreamError(catalogue.doubts[0])
+    return catalogue.experiments
 
 
 async def _scopes(experiment: str, connection: Connection) -> AsyncIterator[Finding]:
@@ -205,7 +208,10 @@ async def _scopes(experiment: str, connection: Connection) -> AsyncIterator[Find
             yield _key_refused(error)
             return
         except ForbiddenError as error:
-            lacking += _lacking(error, data_type)
+            if not error.required_scopes:
+                yield Finding("scopes", False, f"{data_type.name}: {error}", "", Exit.INCOMPLETE)
+                return
+            lacking += error.required_scopes
         except NotFoundError:
             yield Finding(
                 "experiment",
@@ -221,10 +227,6 @@ async def _scopes(experiment: str, connection: Connection) -> AsyncIterator[Find
     yield Finding("key", True, "accepted")
     yield _scopes_finding(experiment, list(dict.fromkeys(lacking)))
     yield await _access(experiment, connection)
-
-
-def _lacking(error: ForbiddenError, data_type: DataType) -> Sequence[str]:
-    return error.required_scopes or (data_type.required_scope,)
 
 
 def _scopes_finding(experiment: str, lacking: list[str]) -> Finding:

@@ -40,7 +40,10 @@ _OTHER_DOCUMENTS = (("/config", "config.json"), ("/export", "export.json"))
 
 
 class ExperimentMirror:
-    """Mirrors one experiment, all wanted data types at once."""
+    """Mirrors one experiment, all wanted data types at once.
+
+    `may_be_gone`: it is held, and a proven list of all experiments does not name it any more.
+    """
 
     def __init__(
         self,
@@ -50,16 +53,18 @@ class ExperimentMirror:
         *,
         concurrent_lists: int,
         on_recordings: OnRows | None,
+        may_be_gone: bool = False,
     ) -> None:
         self._context = context
         self._wanted = wanted
         self._types = types
         self._concurrent_lists = concurrent_lists
         self._on_recordings = on_recordings
+        self._may_be_gone = may_be_gone
         self._held: dict[str, HeldList | None] = {}
         self._name = ""
         self._is_defined: bool | None = None
-        self._absence: tuple[str, str] | None = None
+        self._undefined = ""  # in the API's words
 
     async def define(self) -> None:
         """Read the experiment's definition: the first request, which also shows whether the key is good.
@@ -80,7 +85,7 @@ class ExperimentMirror:
         try:
             await self.define()
             if not self._is_defined and not await self._exists():
-                return self._unknown()
+                return self._gone() if self._may_be_gone else self._unknown()
             self._rooms = await self._known_rooms()
             if self._wanted.rooms:
                 self._wanted = replace(self._wanted, rooms=tuple(await self._rooms.wanted()))
@@ -91,6 +96,7 @@ class ExperimentMirror:
         except UpstreamError as error:
             return self._unreadable(str(error))
         reports: dict[str, TypeReport] = {}
+        doubtful: list[str] = []
 
         async def mirror_type(data_type: DataType) -> None:
             mirror = TypeMirror(
@@ -107,6 +113,8 @@ class ExperimentMirror:
                     reports[data_type.name] = report
                     if data_type is _ROOMS:
                         self._rooms.doubt = mirror.unread
+                elif mirror.doubtful_absence:
+                    doubtful.append(f"{data_type.name}: {mirror.doubtful_absence}")
             finally:
                 self._rooms.told(data_type)
 
@@ -116,6 +124,8 @@ class ExperimentMirror:
                     tasks.start_soon(self._read_other_document, suffix, name)
             for data_type in self._types:
                 tasks.start_soon(mirror_type, data_type)
+        if doubtful and not reports:
+            return self._unreadable(f"nothing of it could be read ({'; '.join(doubtful[:3])})")
         return ExperimentReport(
             experiment,
             name=self._name,
@@ -158,31 +168,20 @@ class ExperimentMirror:
     async def _read_document(self, suffix: str, name: str) -> bool:
         """Does the server know it? A repair does not ask for what is not damaged."""
         experiment = self._wanted.experiment
-        template = f"experiments/{{}}{suffix}"
-        what = f"{template.format('{id}')} of {experiment}"
         path = document_path(experiment, name)
         damaged = self._context.held.damaged
         if damaged and path not in damaged:
             return True
-        if self._context.absences.why(what) is not None:
-            return False
         request = Request(
-            "experiments", template.format(path_segment(experiment)), {}, urgency=Urgency.CATALOGUE
+            "experiments", f"experiments/{path_segment(experiment)}{suffix}", {}, urgency=Urgency.CATALOGUE
         )
         try:
             parse = partial(parse_answer, experiment=experiment, is_definition=not suffix)
             data, document = await self._context.fetcher.get_parsed(request, parse)
-        except (NotFoundError, ForbiddenError) as error:
-            if not suffix:
-                self._absence = (what, str(error))  # an unknown experiment, or a server without this endpoint
-            else:
-                await self._context.committer.commit(self._context.absences.commit(what, str(error)))
-            return False
         except (KeyRefusedError, BudgetExhaustedError, UnreachableError):
             raise
         except UpstreamError as error:
-            self._fail_at(name, f"{error}; run again")
-            return True  # that it could not be read says nothing against the experiment
+            return self._document_failed(name, path, error)
         if isinstance(data, dict) and name == "experiment.json":
             self._name = str(data.get("name") or "")
         await anyio.to_thread.run_sync(self._context.receipts.load, experiment)
@@ -191,14 +190,43 @@ class ExperimentMirror:
             await self._context.committer.commit(commit)
         return True
 
+    def _document_failed(self, name: str, path: str, error: UpstreamError) -> bool:
+        """Does the server know the experiment all the same, for all that this answer says?
+
+        A document that the server lacks, or the key may not read, is no failure unless it was there before.
+        """
+        lacks_scope = isinstance(error, ForbiddenError) and bool(error.required_scopes)
+        if not (isinstance(error, NotFoundError) or lacks_scope):
+            self._fail_at(name, f"{error}; run again")
+            return True
+        if name == "experiment.json":
+            self._undefined = str(error)  # an unknown experiment, or a server without this endpoint
+        else:
+            self._not_offered(name, path, str(error))
+        return False
+
+    def _not_offered(self, name: str, path: str, why: str) -> None:
+        if self._context.receipts.document(path) is None or self._context.policy.is_full:
+            self._context.tally.note(f"{name} of {self._wanted.experiment}: {why}")
+        else:
+            self._fail_at(name, f"{why}; what is held of it stays, run again")
+
     def _fail_at(self, name: str, why: str) -> None:
         self._context.tally.problems.append(Problem(f"{name}: {why}", experiment=self._wanted.experiment))
 
     async def _exists(self) -> bool:
-        """A server without `/experiments` may know the experiment all the same: one of its lists tells.
+        """A server without `/experiments` may know the experiment all the same."""
+        experiment = self._wanted.experiment
+        path = document_path(experiment, "experiment.json")
+        is_held = await anyio.to_thread.run_sync(self._context.held.has_any, experiment)
+        # One that is held without it never had it: its lists are asked anyway.
+        exists = (is_held and self._context.receipts.document(path) is None) or await self._is_listed()
+        if exists:
+            self._not_offered("experiment.json", path, self._undefined)
+        return exists
 
-        Asked for with the documented page size, which every server grants.
-        """
+    async def _is_listed(self) -> bool:
+        """Does one of its lists tell that it is there? Asked for with the documented page size."""
         data_type = next(
             (each for each in self._types if Scope.EXPERIMENT in each.scopes), DATA_TYPES["events"]
         )
@@ -207,11 +235,18 @@ class ExperimentMirror:
             await self._context.reader.first_page(key, FALLBACK_LIMIT)
         except NotFoundError:
             return False
-        except ForbiddenError:
+        except (KeyRefusedError, BudgetExhaustedError):
+            raise
+        except UpstreamError:
             pass  # that is for the data types to report
-        if self._absence is not None:
-            await self._context.committer.commit(self._context.absences.commit(*self._absence))
         return True
+
+    def _gone(self) -> ExperimentReport:
+        experiment = self._wanted.experiment
+        self._context.tally.note(
+            f"{experiment} is no longer there ({self._undefined}); what is held of it stays"
+        )
+        return ExperimentReport(experiment)
 
     def _unknown(self) -> ExperimentReport:
         return self._unreadable(

@@ -81,6 +81,8 @@ def page_request(key: ListKey, ask: Ask) -> Request:
         path, params = "deployments", {"experimentId": key.scope_id}
     elif data_type.name == "sessions":
         path = f"deployments/{path_segment(key.scope_id)}/sessions"
+    elif not key.scope_id:
+        path = data_type.name
     if key.scope is Scope.PARTICIPANT and key.room is not None:
         params["roomId"] = key.room
     if data_type.takes_time_range:

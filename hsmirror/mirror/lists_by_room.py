@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 import anyio
 
 from hsmirror.errors import (
     BudgetExhaustedError,
     ForbiddenError,
+    IntermediaryError,
     KeyRefusedError,
     NotFoundError,
     UpstreamError,
 )
 from hsmirror.mirror.context import Context
+from hsmirror.mirror.of_person import narrowed_to, of_person
 from hsmirror.mirror.outcome import Outcome
-from hsmirror.mirror.reading import OnRows, nothing_found, proven_list
+from hsmirror.mirror.reading import OnRows, ProvenList, nothing_found, proven_list
 from hsmirror.model import DataType, ListKey, Scope
 
-ROOMS_ASKED_BEFOREHAND = 3
-"""A newer type without a list at experiment scope is not offered where these are all answered with 404."""
+_REFUSALS_IN_A_ROW = 3
+"""Rooms refused one after another without a word that the key lacks a scope: then the rest is not asked."""
 
 
 class ListsByRoom:
-    """Reads lists of single rooms and settles them. `has_vanished`: the server no longer has that room."""
+    """Reads lists of single rooms and settles them.
+
+    `has_vanished`: the server no longer has that room. `is_known`: it has named that room in this run.
+    """
 
     def __init__(
         self,
@@ -34,6 +40,7 @@ class ListsByRoom:
         at_once: int,
         on_rows: OnRows | None,
         has_vanished: Callable[[str | None], Awaitable[bool]],
+        is_known: Callable[[str | None], bool],
     ) -> None:
         self._context = context
         self._type = data_type
@@ -41,20 +48,30 @@ class ListsByRoom:
         self._at_once = at_once
         self._on_rows = on_rows
         self._has_vanished = has_vanished
+        self._is_known = is_known
+        self._refusals = 0
+        self.has_answered = False
+        """Has the server given a list of this type, be it an empty one?"""
+        self.lacking = 0
+        """Rooms of which it says that they do not have the type."""
 
     async def read(self, by_room: Sequence[Sequence[ListKey]], *, may_be_absent: bool = False) -> None:
         """Read the lists of several rooms, some rooms at once, the lists of one room in turn.
 
+        Where the type `may_be_absent`, one room is asked first: it may tell that there is no such endpoint.
+
         Raises:
             ForbiddenError, KeyRefusedError, BudgetExhaustedError: these concern them all.
-            NotFoundError: `may_be_absent`, and a few rooms have shown that the server does not offer the type.
+            NotFoundError: the server says that it has no such endpoint.
+            IntermediaryError: room after room is refused by something before the API.
         """
         self._context.tally.lists += sum(map(len, by_room))
-        if may_be_absent and by_room:
-            step = max(1, (len(by_room) - 1) // (ROOMS_ASKED_BEFOREHAND - 1))
-            asked = set(range(0, len(by_room), step)[:ROOMS_ASKED_BEFOREHAND])
-            await self._ask_some([by_room[number] for number in sorted(asked)])
-            by_room = [keys for number, keys in enumerate(by_room) if number not in asked]
+        if may_be_absent:
+            await self._read_some(by_room[:1])
+            by_room = by_room[1:]
+        await self._read_some(by_room)
+
+    async def _read_some(self, by_room: Sequence[Sequence[ListKey]]) -> None:
         waiting = iter(by_room)
         stopped: list[UpstreamError] = []
 
@@ -65,10 +82,11 @@ class ListsByRoom:
                         return
                     try:
                         await self._read_if_found(key)
-                    except (ForbiddenError, KeyRefusedError, BudgetExhaustedError) as error:
-                        stopped.append(error)
                     except UpstreamError as error:
-                        self._fail_at(key, error)
+                        if self._concerns_all(error):
+                            stopped.append(error)
+                        else:
+                            self._fail_at(key, error)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(min(self._at_once, len(by_room))):
@@ -76,56 +94,72 @@ class ListsByRoom:
         if stopped:
             raise stopped[0]
 
-    async def _ask_some(self, by_room: Iterable[Sequence[ListKey]]) -> None:
-        """A few rooms tell whether the type is offered; each of them is to be read anyway."""
-        refused: list[NotFoundError] = []
-        failed: list[UpstreamError] = []
-
-        async def ask(key: ListKey) -> None:
-            try:
-                await self._read_one(key)
-            except NotFoundError as error:
-                refused.append(error)
-            except UpstreamError as error:
-                failed.append(error)
-
-        keys = [key for keys in by_room for key in keys]
-        async with anyio.create_task_group() as tasks:
-            for key in keys:
-                tasks.start_soon(ask, key)
-        if failed:
-            raise failed[0]
-        if keys and len(refused) == len(keys):
-            raise refused[0]
+    def _concerns_all(self, error: UpstreamError) -> bool:
+        """Would the rooms that are left be refused alike?"""
+        if isinstance(error, IntermediaryError | ForbiddenError):
+            self._refusals += 1
+            lacks_scope = isinstance(error, ForbiddenError) and bool(error.required_scopes)
+            return lacks_scope or self._refusals >= _REFUSALS_IN_A_ROW
+        if isinstance(error, NotFoundError):
+            return error.is_of_route
+        return isinstance(error, KeyRefusedError | BudgetExhaustedError)
 
     async def _read_one(self, key: ListKey) -> None:
-        try:
-            async with proven_list(self._context, key, on_rows=self._on_rows) as found:
-                is_of_person = key.scope is Scope.PARTICIPANT
-                await self._outcome.settle(
-                    found,
-                    [key.room],
-                    participant=key.scope_id if is_of_person else None,
-                    are_gone=not found.rows and not is_of_person and await self._has_vanished(key.room),
-                )
-                if self._type.name == "variables":
-                    await self._outcome.keep_timeline(key.room, found)
-        finally:
-            self._context.tally.lists_done += 1
+        person = key.scope_id if key.scope is Scope.PARTICIPANT else None
+        async with proven_list(self._context, key, on_rows=self._on_rows) as found:
+            self._was_answered()
+            await self._settle(key, found, person)
+
+    async def _settle(self, key: ListKey, found: ProvenList, person: str | None) -> None:
+        await self._outcome.settle(
+            found,
+            [key.room],
+            participant=person,
+            are_gone=not found.rows and person is None and await self._has_vanished(key.room),
+        )
+        if self._type.name == "variables":
+            await self._outcome.keep_timeline(key.room, found)
+
+    def _was_answered(self) -> None:
+        self.has_answered = True
+        self._refusals = 0
 
     async def _read_if_found(self, key: ListKey) -> None:
         try:
             await self._read_one(key)
         except NotFoundError as error:
+            if error.is_of_route:
+                raise
             await self._not_found(key, error)
+        finally:
+            self._context.tally.lists_done += 1
 
     async def _not_found(self, key: ListKey, error: NotFoundError) -> None:
+        """The 404 speaks for this one list."""
         if key.scope is Scope.PARTICIPANT:
-            return
-        if await self._has_vanished(key.room):
+            await self._read_from_room(key, key.scope_id)
+        elif await self._has_vanished(key.room):
             await self._outcome.settle(nothing_found(), [key.room], are_gone=True)
         elif self._type.documented or self._outcome.upstream_rows_of([key.room]):
             self._fail_at(key, error)
+        elif self._is_known(key.room):
+            # A room that is there, without anything of a type that not every room has: an empty list.
+            self.lacking += 1
+            await self._outcome.settle(nothing_found(), [key.room])
+        else:
+            self._outcome.note(f"room {key.room}: {error}")
+
+    async def _read_from_room(self, key: ListKey, person: str) -> None:
+        """A participant that the server does not know in a room: the room's own list tells what there is."""
+        of_room = replace(key, scope=Scope.ROOM, scope_id=key.room or "")
+        on_rows = of_person(self._on_rows, person, self._type)
+        try:
+            async with proven_list(self._context, of_room, on_rows=on_rows) as found:
+                self._was_answered()
+                await self._settle(key, await narrowed_to(self._context, found, person, self._type), person)
+        except NotFoundError as error:
+            if self._type.documented:
+                self._fail_at(key, error)
 
     def _fail_at(self, key: ListKey, error: UpstreamError) -> None:
         self._outcome.fail(f"{key.scope} {key.scope_id}: {error}", room=key.room or "")

@@ -24,7 +24,6 @@ from hsmirror.clock import Clock, SystemClock
 from hsmirror.errors import ForbiddenError, KeyRefusedError, NotFoundError, UpstreamError
 from hsmirror.mirror.catalogue import all_experiments
 from hsmirror.mirror.connection import Connection, connected
-from hsmirror.mirror.context import Absences, key_mark
 from hsmirror.mirror.cost import (
     SAMPLED_ROOMS,
     needs_sample,
@@ -36,7 +35,6 @@ from hsmirror.mirror.cost import (
 from hsmirror.mirror.fetch import Request, Wire
 from hsmirror.mirror.held import HeldLists
 from hsmirror.mirror.lists import FALLBACK_LIMIT, LARGEST_LIMIT, endpoint_of, path_segment
-from hsmirror.mirror.lists_by_room import ROOMS_ASKED_BEFOREHAND
 from hsmirror.mirror.night import FEW_PAGES, HeldList, Policy, RoomState, tonight, whole_requests
 from hsmirror.mirror.plan import Way, choose_way, wanted_types
 from hsmirror.mirror.room_states import held_room_states, room_state
@@ -100,11 +98,14 @@ async def plan(
         settings, key, clock or SystemClock(), state_folder=state_folder, wire=wire
     ) as connection:
         chosen = {each.id: each for each in experiments if each.id != "*"}
+        doubts: tuple[str, ...] = ()
         everything = next((each for each in experiments if each.id == "*"), None)
         if everything is not None:
-            for each in await all_experiments(connection.fetcher):
+            catalogue = await all_experiments(connection.reader)
+            doubts = catalogue.doubts
+            for each in catalogue.experiments:
                 chosen.setdefault(each, msgspec.structs.replace(everything, id=each))
-        holdings = await anyio.to_thread.run_sync(_holdings, settings, key, connection.clock, is_full)
+        holdings = await anyio.to_thread.run_sync(_holdings, settings, connection.clock, is_full)
         listed = connection.fetcher.statistics().requests
         plannings = [_Planning(connection, each, holdings) for each in chosen.values()]
         planned = [await planning.plan() for planning in plannings]
@@ -113,7 +114,7 @@ async def plan(
             requests=listed + sum(each.requests for each in planned),
             seconds=_foretold_seconds(plannings, connection, at_once=settings.limits.max_concurrent_requests),
             probe_requests=connection.fetcher.statistics().requests,
-            notes=tuple(f"{each.id}: {each.note}" for each in planned if each.note),
+            notes=(*doubts, *(f"{each.id}: {each.note}" for each in planned if each.note)),
         )
 
 
@@ -127,39 +128,31 @@ def _foretold_seconds(plannings: Sequence[_Planning], connection: Connection, *,
     return foretold_seconds(stages, connection.limits, at_once=at_once, latency_seconds=latency_seconds)
 
 
+_OTHER_DOCUMENTS = 2
+"""Beside the experiment's own: `config` and `export`."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Holdings:
-    """What is held, as far as it spares requests. `receipts` and `absences` None: there is no archive yet."""
+    """What is held, as far as it spares requests. `receipts` None: there is no archive yet."""
 
     layout: Layout
     receipts: Receipts | None
     lists: HeldLists
     files: Counter[str]
-    absences: Absences | None
     policy: Policy
 
 
-def _holdings(settings: Settings, key: Secret, clock: Clock, is_full: bool) -> _Holdings:
+def _holdings(settings: Settings, clock: Clock, is_full: bool) -> _Holdings:
     layout = Layout(settings.archive.path)
     receipts = Archive.open(layout.root).receipts if layout.marker.exists() else None
-    recheck_seconds = settings.archive.recheck_seconds
-    absences = None
-    if receipts is not None:
-        absences = Absences(
-            receipts, clock, key_mark=key_mark(key), recheck_seconds=recheck_seconds, is_ignored=is_full
-        )
     return _Holdings(
         layout,
         receipts,
         HeldLists(layout, receipts, now=clock.epoch()),
         Counter(receipt.experiment for receipt in receipts or () if isinstance(receipt, FileReceipt)),
-        absences,
-        Policy(settings.archive.settle_seconds, recheck_seconds, is_full),
+        Policy(settings.archive.settle_seconds, settings.archive.recheck_seconds, is_full),
     )
-
-
-class _NotAskedError(NotFoundError):
-    """An endpoint that was not there before, and is not asked for again yet."""
 
 
 class _Planning:
@@ -189,7 +182,7 @@ class _Planning:
         types = wanted_types(chosen.data_types)
         if not await self._exists():
             return PlannedExperiment(chosen.id, note="the API knows no such experiment", requests=2)
-        self.lists.append((Requests("experiments", self._other_documents()),))
+        self.lists.append((Requests("experiments", _OTHER_DOCUMENTS),))
         await self._learn_rooms()
         probed: dict[DataType, Page | UpstreamError] = {}
 
@@ -225,11 +218,6 @@ class _Planning:
         except (NotFoundError, ForbiddenError):
             return not isinstance(await self._probe(DATA_TYPES["events"]), NotFoundError)
         return True
-
-    def _other_documents(self) -> int:
-        whats = (f"experiments/{{id}}/{name} of {self._chosen.id}" for name in ("config", "export"))
-        absences = self._holdings.absences
-        return sum(1 for what in whats if absences is None or absences.why(what) is None)
 
     async def _learn_rooms(self) -> None:
         """The rooms, as the run will know them: all that have changed on a night, their number at first."""
@@ -267,9 +255,6 @@ class _Planning:
 
     async def _probe(self, data_type: DataType) -> Page | UpstreamError:
         """One row, for the total and for whether it names its room."""
-        what = f"{data_type.name} of {self._chosen.id}"
-        if self._holdings.absences is not None and (why := self._holdings.absences.why(what)) is not None:
-            return _NotAskedError(f"not asked for ({why})")
         key = self._key(data_type, Scope.EXPERIMENT, self._chosen.id)
         if Scope.EXPERIMENT not in data_type.scopes:
             if not self._rooms:
@@ -317,11 +302,9 @@ class _Planning:
     # --- what it costs -------------------------------------------------------------------------------
     async def _type(self, data_type: DataType, probed: Page | UpstreamError) -> PlannedType:
         name = data_type.name
-        if isinstance(probed, _NotAskedError):
-            return PlannedType(name, note=str(probed))
         if isinstance(probed, UpstreamError):
             is_listed = Scope.EXPERIMENT in data_type.scopes
-            requests = 1 if is_listed else min(ROOMS_ASKED_BEFOREHAND, self._room_count)
+            requests = 1 if is_listed or _is_of_route(probed) else self._room_count
             self.lists.append((Requests(_endpoint(name), requests),))
             return PlannedType(name, requests=requests, note=str(probed))
         total = probed.pagination.total if data_type.paged else None
@@ -394,3 +377,8 @@ class _Planning:
 
 def _endpoint(data_type: str) -> str:
     return endpoint_of(f"data/{data_type}", data_type)
+
+
+def _is_of_route(error: UpstreamError) -> bool:
+    """Does the server say that it lacks the endpoint? Otherwise each room is asked."""
+    return isinstance(error, NotFoundError) and error.is_of_route

@@ -9,12 +9,17 @@ import anyio
 import anyio.to_thread
 
 from hsmirror.api.data_types import DATA_TYPES, SESSIONS
-from hsmirror.api.envelope import Page
 from hsmirror.api.rows import Row
-from hsmirror.errors import ForbiddenError, NotFoundError, UpstreamError
+from hsmirror.errors import (
+    BudgetExhaustedError,
+    ForbiddenError,
+    KeyRefusedError,
+    NotFoundError,
+    UpstreamError,
+)
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.night import HeldList, RoomState
-from hsmirror.mirror.reading import OnRows
+from hsmirror.mirror.proven_ids import ProvenIds, read_ids
 from hsmirror.mirror.report import Problem
 from hsmirror.mirror.room_states import held_room_states, room_state
 from hsmirror.mirror.wanted import Wanted
@@ -48,6 +53,7 @@ class ExperimentRooms:
         self._states: dict[str, RoomState] = {}
         self._held_states: dict[str, RoomState] | None = None
         self._named: dict[str, None] = dict.fromkeys(wanted.rooms)
+        self._upstream: dict[str, None] = {}
         self._telling = {data_type.name for data_type in types}
         self._all_told = anyio.Event()
         self._listed: list[str] | None = None
@@ -83,6 +89,15 @@ class ExperimentRooms:
             and not (self.doubt or self.silence)
         )
 
+    @property
+    def upstream(self) -> list[str]:
+        """The rooms that the server has named in this run."""
+        return list(self._upstream)
+
+    def is_upstream(self, room: str | None) -> bool:
+        """Has the server named this room in this run?"""
+        return room in self._upstream
+
     async def states(self, asking: DataType) -> Mapping[str, RoomState]:
         """The rooms that the server lists, and whether they have ended; empty where it lists none."""
         if asking is _ROOMS:
@@ -105,9 +120,9 @@ class ExperimentRooms:
         if self._listed is None:
             return []
         found = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
-        rooms = found if found is not None else await self._sessions() or []
-        names = [room for _, room in rooms if room is not None]
-        self._named.update(dict.fromkeys(names))
+        names = found.rooms if found is not None else await self._sessions() or []
+        self._are_upstream(names)
+        self._doubt(_ROOMS, found)
         return names
 
     def seen(self, rows: Sequence[tuple[str | None, Row]]) -> None:
@@ -132,9 +147,14 @@ class ExperimentRooms:
     def named(self, data_type: DataType, rooms: Iterable[str | None]) -> None:
         """Rows of this type named these rooms."""
         names = [room for room in rooms if room is not None]
-        self._named.update(dict.fromkeys(names))
+        self._are_upstream(names)
         if data_type is _ROOMS:
             self._listed = names
+
+    def _are_upstream(self, rooms: Iterable[str]) -> None:
+        names = dict.fromkeys(rooms)
+        self._named.update(names)
+        self._upstream.update(names)
 
     def told(self, data_type: DataType) -> None:
         """This type will name no more rooms."""
@@ -153,11 +173,16 @@ class ExperimentRooms:
         """
         wanted = list(self._wanted.rooms)
         listed = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
-        if listed is None or len(listed) >= MOST_ROOMS_LISTED:
+        if listed is None or len(listed.found) >= MOST_ROOMS_LISTED:
             return wanted
-        names = {room for _, room in listed}
-        self._context.tally.unplaced.update(("room", room) for room in wanted if room not in names)
-        self._wanted = replace(self._wanted, rooms=tuple(room for room in wanted if room in names))
+        self._are_upstream(listed.rooms)
+        missing = [room for room in wanted if room not in self._upstream]
+        if missing and listed.doubt:
+            self._problem(
+                f"room {missing[0]} is not listed, and the list of rooms is not proven: {listed.doubt}"
+            )
+        self._context.tally.unplaced.update(("room", room) for room in missing)
+        self._wanted = replace(self._wanted, rooms=tuple(room for room in wanted if room in self._upstream))
         return list(self._wanted.rooms)
 
     async def known(self, asking: DataType) -> list[str]:
@@ -190,32 +215,54 @@ class ExperimentRooms:
         wanted = set(self._wanted.participants)
         if self._wanted.rooms:
             return {room: sorted(wanted) for room in self._wanted.rooms}
-        people = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, DATA_TYPES["participants"])
+        people = await self._people_listed()
         by_room: dict[str, list[str]] = {}
-        for person, room in people or ():
+        for person, room in people.found if people is not None else ():
             if person in wanted and room is not None:
                 by_room.setdefault(room, []).append(person)
         unplaced = sorted(wanted - {person for persons in by_room.values() for person in persons})
-        if people is not None and not any(room is None for _, room in people):
+        if people is not None and not any(room is None for _, room in people.found):
             self._context.tally.unplaced.update(("participant", person) for person in unplaced)
         elif unplaced:  # they may be in any room
-            rooms = await self._catalogue()
-            if rooms is None:
-                why = "the server lists neither participants nor rooms: name the rooms, too (--room)"
-                self._context.tally.problems.append(Problem(why, experiment=self._wanted.experiment))
-            for room in rooms or ():
+            for room in await self._rooms_to_look_in():
                 by_room.setdefault(room, []).extend(unplaced)
         return by_room
 
+    async def _people_listed(self) -> ProvenIds | None:
+        """The participants and their rooms; None where the server does not list them."""
+        try:
+            people = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, DATA_TYPES["participants"])
+        except (KeyRefusedError, BudgetExhaustedError):
+            raise
+        except UpstreamError as error:
+            self._problem(f"the participants cannot be listed: {error}")
+            return None
+        if people is not None and (doubt := people.doubt or people.shortfall):
+            self._problem(f"the list of participants is not proven, there may be more rooms: {doubt}")
+        return people
+
+    async def _rooms_to_look_in(self) -> list[str]:
+        rooms = await self._catalogue()
+        if rooms is None:
+            why = self.doubt or "the server lists neither participants nor rooms: name the rooms, too (--room)"
+            self._problem(why)
+        elif self.doubt:
+            self._problem(f"there may be rooms that are not known: {self.doubt}")
+        return rooms or []
+
+    def _problem(self, why: str) -> None:
+        self._context.tally.problems.append(Problem(why, experiment=self._wanted.experiment))
+
     async def _catalogue(self) -> list[str] | None:
-        """The rooms as the server lists them, read once; None where it does not."""
+        """The rooms as the server lists them, read once; None where it does not, or that cannot be read."""
         if not self._is_listing:
             self._is_listing = True
             try:
                 await self._list()
             except UpstreamError as error:
                 self.doubt = str(error)  # for all who ask after this one
-                raise
+                if isinstance(error, KeyRefusedError | BudgetExhaustedError):
+                    raise
             finally:
                 self._is_known.set()
         await self._is_known.wait()
@@ -227,43 +274,52 @@ class ExperimentRooms:
         else:
             listed = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
             if listed is not None:
-                self.named(_ROOMS, [room for _, room in listed])
+                self.named(_ROOMS, listed.rooms)
+                self._doubt(_ROOMS, listed)
         if self._listed is None and (sessions := await self._sessions()):
-            self.named(_ROOMS, [room for _, room in sessions])
+            self.named(_ROOMS, sessions)
 
-    async def _sessions(self) -> list[tuple[str | None, str | None]] | None:
+    async def _sessions(self) -> list[str] | None:
+        """The rooms as the sessions of all deployments; None where there are none."""
         await self._deployments_told.wait()  # where the server lacks them, that is not asked twice
         deployments = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _DEPLOYMENTS)
-        sessions: list[tuple[str | None, str | None]] = []
-        for deployment, _ in deployments or ():
-            if deployment is not None:
-                sessions += await self._collect(Scope.DEPLOYMENT, deployment, SESSIONS) or []
-        return sessions or None
+        self._doubt(_DEPLOYMENTS, deployments)
+        rooms: list[str] = []
+        for deployment in deployments.ids if deployments is not None else ():
+            try:
+                sessions = await self._collect(Scope.DEPLOYMENT, deployment, SESSIONS)
+            except (KeyRefusedError, BudgetExhaustedError):
+                raise
+            except UpstreamError as error:
+                self.doubt = f"the sessions of deployment {deployment} cannot be listed: {error}"
+                continue
+            self._doubt(SESSIONS, sessions)
+            rooms += sessions.rooms if sessions is not None else []
+        return rooms or None
 
-    async def _collect(
-        self, scope: Scope, scope_id: str, data_type: DataType
-    ) -> list[tuple[str | None, str | None]] | None:
-        """The (id, room) of each row of a list; None where the server does not offer it."""
-        if self._context.absences.why(f"{data_type.name} of {self._wanted.experiment}") is not None:
+    def _doubt(self, data_type: DataType, listed: ProvenIds | None) -> None:
+        if listed is None:
+            return
+        if data_type is _ROOMS and listed.shortfall:
+            self._context.tally.note(f"rooms of {self._wanted.experiment}: {listed.shortfall}")
+        elif doubt := listed.doubt or listed.shortfall:
+            self.doubt = f"the list of {data_type.name} is not proven: {doubt}"
+
+    async def _collect(self, scope: Scope, scope_id: str, data_type: DataType) -> ProvenIds | None:
+        """The ids of a list; None where the server does not offer it, or the key lacks its scope.
+
+        Raises:
+            UpstreamError: it cannot be read.
+        """
+        if f"{data_type.name} of {self._wanted.experiment}" in self._context.absent:
             return None
-        collector = _Collector(self.seen if data_type in {_ROOMS, SESSIONS} else None)
+        key = ListKey(self._wanted.experiment, data_type, scope, scope_id)
+        on_rows = self.seen if data_type in {_ROOMS, SESSIONS} else None
         try:
-            await self._context.reader.read(
-                ListKey(self._wanted.experiment, data_type, scope, scope_id), collector
-            )
-        except (NotFoundError, ForbiddenError):
+            return await read_ids(self._context.reader, key, on_rows)
+        except NotFoundError:
             return None
-        return collector.found
-
-
-class _Collector:
-    """A sink that keeps ids and rooms alone; `on_rows` sees the rows."""
-
-    def __init__(self, on_rows: OnRows | None) -> None:
-        self.found: list[tuple[str | None, str | None]] = []
-        self._on_rows = on_rows
-
-    async def write(self, page: Page) -> None:
-        if self._on_rows is not None:
-            self._on_rows(list(zip(page.rooms, page.rows, strict=True)))
-        self.found.extend(zip(page.ids, page.rooms, strict=True))
+        except ForbiddenError as error:
+            if not error.required_scopes:
+                raise
+            return None

@@ -30,17 +30,17 @@ from hsmirror.errors import (
     Exit,
     HsmirrorError,
     KeyRefusedError,
-    UpstreamError,
 )
 from hsmirror.mirror.addresses import FreshAddresses
-from hsmirror.mirror.catalogue import all_experiments
+from hsmirror.mirror.catalogue import all_experiments, held_experiments
 from hsmirror.mirror.commit import Committer
 from hsmirror.mirror.connection import Connection, connected
-from hsmirror.mirror.context import Absences, Context, Tally, key_mark
+from hsmirror.mirror.context import Context, Tally
 from hsmirror.mirror.download import Downloader
 from hsmirror.mirror.experiment import ExperimentMirror
-from hsmirror.mirror.fetch import Fetcher, Wire
+from hsmirror.mirror.fetch import Wire
 from hsmirror.mirror.held import HeldLists
+from hsmirror.mirror.lists import ListReader
 from hsmirror.mirror.night import Policy
 from hsmirror.mirror.opening import open_archive, require_archive_or_nothing
 from hsmirror.mirror.plan import wanted_types
@@ -119,6 +119,7 @@ class _Run:
         self.modes = durable.Modes(settings.archive.folder_mode, settings.archive.file_mode)
         self._tally = Tally()
         self._reports: dict[str, ExperimentReport] = {}
+        self._unlisted: frozenset[str] = frozenset()  # by a proven list, where they are held
 
     def open_archive(self) -> None:
         """Make or check the archive, and finish what a run that died has left."""
@@ -223,13 +224,6 @@ class _Run:
             ),
             fetcher=connection.fetcher,
             reader=connection.reader,
-            absences=Absences(
-                self._receipts,
-                self._clock,
-                key_mark=key_mark(self._key),
-                recheck_seconds=settings.archive.recheck_seconds,
-                is_ignored=self._options.full or bool(self._options.damaged),
-            ),
             clock=self._clock,
             tally=self._tally,
         )
@@ -237,7 +231,7 @@ class _Run:
     # --- the work ------------------------------------------------------------------------------------
     async def _mirror(self, stages: _Stages, experiments: Sequence[ExperimentSettings]) -> None:
         try:
-            chosen = await self._expanded(stages.context.fetcher, experiments)
+            chosen = await self._expanded(stages.context.reader, experiments)
         except BudgetExhaustedError as error:
             self._tally.problems.append(Problem(str(error)))
             return
@@ -309,19 +303,26 @@ class _Run:
         )
 
     async def _expanded(
-        self, fetcher: Fetcher, experiments: Sequence[ExperimentSettings]
+        self, reader: ListReader, experiments: Sequence[ExperimentSettings]
     ) -> list[ExperimentSettings]:
-        """`"*"` becomes every experiment that the key may read and that is not named itself."""
+        """`"*"` becomes every experiment that the key may read and that is not named itself.
+
+        Those that are held and no longer listed are asked for all the same.
+        """
         named = {each.id: each for each in experiments if each.id != ALL}
         if (everything := next((each for each in experiments if each.id == ALL), None)) is not None:
-            try:
-                found = await all_experiments(fetcher)
-            except (KeyRefusedError, BudgetExhaustedError):
-                raise
-            except UpstreamError as error:
-                self._tally.problems.append(Problem(f"experiments cannot be listed: {error}"))
-                found = []
-            for experiment in found:
+            catalogue = await all_experiments(reader)
+            held = await anyio.to_thread.run_sync(held_experiments, self._receipts)
+            doubts = catalogue.doubts_beside(held)
+            self._tally.problems.extend(map(Problem, doubts))
+            unlisted = [each for each in catalogue.unlisted(held) if each not in named]
+            if not doubts:
+                self._unlisted = frozenset(unlisted)
+            for experiment in unlisted:
+                self._tally.note(
+                    f"{experiment} is held, and the server does not list it: it is asked for by its id"
+                )
+            for experiment in (*catalogue.experiments, *unlisted):
                 named.setdefault(experiment, msgspec.structs.replace(everything, id=experiment))
         return list(named.values())
 
@@ -338,6 +339,7 @@ class _Run:
             wanted_types(chosen.data_types),
             concurrent_lists=self._settings.limits.max_concurrent_requests,
             on_recordings=stages.on_recordings(chosen) if chosen.files else None,
+            may_be_gone=chosen.id in self._unlisted,
         )
 
     # --- the end -------------------------------------------------------------------------------------

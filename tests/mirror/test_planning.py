@@ -79,10 +79,10 @@ async def test_an_experiment_that_nobody_knows_costs_two_requests_to_find_out(st
     )
 
 
-async def test_what_a_server_did_not_offer_is_not_asked_for_again(start_lab, tmp_path):
+async def test_what_a_server_did_not_offer_is_asked_for_again_once(start_lab, tmp_path):
     lab = await start_lab(**LAB, endpoints=EndpointOptions(newer_types=False))
     await run_sync(lab, tmp_path)
     planned = await run_plan(lab, tmp_path)
-    absent = {each.data_type: each for each in planned.experiments[0].types if "not asked for" in each.note}
-    assert {"videochat", "eyetracking"} <= set(absent)
-    assert not any(each.requests for each in absent.values())
+    absent = {each.data_type: each for each in planned.experiments[0].types if "404" in each.note}
+    assert {"videochat", "eyetracking", "variables"} <= set(absent)
+    assert all(each.requests == 1 for each in absent.values())

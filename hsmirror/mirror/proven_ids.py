@@ -1,0 +1,90 @@
+"""Lists that decide what is read (experiments, rooms, participants …): their ids, and whether they are all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hsmirror.api.envelope import Page
+from hsmirror.errors import BudgetExhaustedError, KeyRefusedError, UpstreamError
+from hsmirror.mirror.lists import ListReader, Reading
+from hsmirror.mirror.proof import Judgement, PassFacts, judge
+from hsmirror.mirror.reading import OnRows
+from hsmirror.model import ListKey
+
+IdAndRoom = tuple[str | None, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenIds:
+    """The id and the room of each row, once; `doubt` says why there may be more, empty where that is proven.
+
+    `shortfall` says that the total is ahead of a list that two readings agree on. A list of rows is read again
+    the next night, so that this is no failure; but where an id is missing, what is behind it is never read.
+    """
+
+    found: tuple[IdAndRoom, ...]
+    doubt: str = ""
+    shortfall: str = ""
+
+    @property
+    def ids(self) -> list[str]:
+        return [each for each, _ in self.found if each is not None]
+
+    @property
+    def rooms(self) -> list[str]:
+        return [room for _, room in self.found if room is not None]
+
+
+async def read_ids(reader: ListReader, key: ListKey, on_rows: OnRows | None = None) -> ProvenIds:
+    """Read a list as lists of rows are read: again while its readings disagree, until `judge` is content.
+
+    What any reading showed counts. A list that breaks off after its first page gives what came, with a doubt.
+
+    Raises:
+        UpstreamError: nothing of it can be read. KeyRefusedError, BudgetExhaustedError: also later.
+    """
+    passes: list[PassFacts] = []
+    found: dict[IdAndRoom, None] = {}
+    while True:
+        ids = _Collector(on_rows)
+        try:
+            reading = await reader.read(key, ids)
+        except (KeyRefusedError, BudgetExhaustedError):
+            raise
+        except UpstreamError as error:
+            found.update(dict.fromkeys(ids.found))
+            if not found:
+                raise
+            return ProvenIds(tuple(found), f"it broke off: {error}")
+        found.update(dict.fromkeys(ids.found))
+        passes.append(_facts(reading, ids.found))
+        verdict = judge(passes, distinct_in_all=len(found))
+        if verdict.judgement is Judgement.UNPROVEN:
+            return ProvenIds(tuple(found), verdict.note)
+        if verdict.judgement is Judgement.PROVEN:
+            return ProvenIds(tuple(found), shortfall=_shortfall(reading, len(found)))
+
+
+def _facts(reading: Reading, found: list[IdAndRoom]) -> PassFacts:
+    distinct = frozenset(found)
+    return PassFacts(
+        reading.claims, distinct=len(distinct), fingerprint=hash(distinct), warnings=reading.warnings
+    )
+
+
+def _shortfall(reading: Reading, count: int) -> str:
+    total = reading.claims.last_total
+    return f"the server says {total}, and lists {count}" if total is not None and total > count else ""
+
+
+@dataclass(slots=True)
+class _Collector:
+    """A sink that keeps ids and rooms alone; `on_rows` sees the rows."""
+
+    on_rows: OnRows | None
+    found: list[IdAndRoom] = field(default_factory=list)
+
+    async def write(self, page: Page) -> None:
+        if self.on_rows is not None:
+            self.on_rows(list(zip(page.rooms, page.rows, strict=True)))
+        self.found.extend(zip(page.ids, page.rooms, strict=True))
