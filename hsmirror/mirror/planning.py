@@ -305,7 +305,9 @@ class _Planning:
         if isinstance(probed, UpstreamError):
             is_listed = Scope.EXPERIMENT in data_type.scopes
             requests = 1 if is_listed or _is_of_route(probed) else self._room_count
-            self.lists.append((Requests(_endpoint(name), requests),))
+            # Where the others wait for the rooms, a type that is not held does not.
+            is_before = is_listed and self._holdings.lists.has_any(self._chosen.id)
+            (self.before if is_before else self.lists).append((Requests(_endpoint(name), requests),))
             return PlannedType(name, requests=requests, note=str(probed))
         total = probed.pagination.total if data_type.paged else None
         way = choose_way(

@@ -66,8 +66,8 @@ def first_sync(offer: Offer) -> Counter[str]:
 
 
 def unchanged_night(offer: Offer) -> Counter[str]:
-    """The documents, and one look at each type's total."""
-    return Counter({DOCUMENTS: offer.documents, **dict.fromkeys(offer.types, 1)})
+    """The documents, one look at each type's total, and one whether what was lacking is there now."""
+    return Counter({DOCUMENTS: offer.documents, **dict.fromkeys((*offer.types, *offer.absent), 1)})
 
 
 def night_with_new_rooms(offer: Offer, new: Collection[str], *, order_is_kept: bool) -> Counter[str]:
@@ -77,7 +77,7 @@ def night_with_new_rooms(offer: Offer, new: Collection[str], *, order_is_kept: b
     documented, but what comes shows it: the rows are of new rooms, and with those that are held as many as the
     total says. Otherwise new rooms are read one by one, and the total once; or the whole list, if that is less.
     """
-    least = Counter({DOCUMENTS: offer.documents})
+    least = Counter({DOCUMENTS: offer.documents, **dict.fromkeys(offer.absent, 1)})
     for name, listed in offer.types.items():
         if listed.tells_rooms and order_is_kept:
             least[name] = pages(listed.rows_of(new), offer.page_rows)

@@ -26,8 +26,8 @@ def test_where_rows_tell_no_room_each_room_with_rows_costs_its_pages_and_the_who
     assert first_sync(offer(tells_rooms=False))["events"] == 1 + 2 + 1
 
 
-def test_a_night_costs_the_documents_and_one_look_a_list() -> None:
-    assert unchanged_night(offer()) == {"experiments": 3, "events": 1, "rooms": 1}
+def test_a_night_costs_the_documents_and_one_look_a_list_be_it_there_or_not() -> None:
+    assert unchanged_night(offer()) == {"experiments": 3, "events": 1, "rooms": 1, "videochat": 1}
 
 
 def test_new_rooms_cost_their_own_lists_and_the_total_or_the_whole_list_or_its_end() -> None:

@@ -226,7 +226,7 @@ class GrowingLab:
         if parts[0] == "experiments" and unquote(parts[1]) == EXPERIMENT:
             return object_envelope(orjson.dumps({"id": EXPERIMENT, "part": "/".join(parts[2:])}))
         if parts[0] != "data" or "/".join(parts[1:-2]) not in self.kinds:
-            raise NotFoundError("404 no such endpoint")
+            raise NotFoundError("404 no such endpoint", is_of_route=True)
         name, scope, asked = "/".join(parts[1:-2]), parts[-2], unquote(parts[-1])
         if name in self.broken:
             self.failed_requests += 1
