@@ -6,6 +6,7 @@ A storage host's word for it counts little: error pages come as `video/mp4`, fil
 from __future__ import annotations
 
 import codecs
+import json
 import re
 from typing import Final
 
@@ -14,6 +15,7 @@ HEAD_BYTES: Final = 64 << 10
 
 GZIP: Final = b"\x1f\x8b\x08"
 _PLAYLIST = b"#EXTM3U"
+_LONGEST_CHARACTER_BYTES = 4
 _WIDE_BOMS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
@@ -46,7 +48,7 @@ _OTHER_KINDS = [(kind, re.compile(pattern, re.DOTALL)) for kind, pattern in _OTH
 
 _PAGE = re.compile(r"\s*<(?:\?xml|!doctype|html)\b", re.IGNORECASE)
 _MARKUP = re.compile(r"\s*<(?:[!?][a-z\[-]|[a-z][\w:.-]*[\s/>])", re.IGNORECASE)
-_JSON = re.compile(r"""\s*(?:\{\s*["}]|\[\s*[\[\]{"\d-]|(?:null|true|false|"[^"]*")\s*\Z)""")
+_JSON_BEGINS = re.compile(r"""\s*(?:\{\s*"|\[\s*[\[\]{"\d-])""")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _MEDIA_TYPES = re.compile(
     r"(?:audio|video)/|application/(?:octet-stream|mp4|ogg|x-mpegurl|vnd\.apple\.mpegurl|x-matroska|mxf)\b"
@@ -59,7 +61,9 @@ _FOREIGN_TYPES = re.compile(r"image/|font/|application/(?:pdf|zip)\b", re.IGNORE
 
 def is_container(head: bytes) -> bool:
     """Does it begin as a file of sound or film does?"""
-    return _CONTAINERS.match(head) is not None and not any(kind.match(head) for _, kind in _OTHER_KINDS)
+    if _CONTAINERS.match(head) is None or any(kind.match(head) for _, kind in _OTHER_KINDS):
+        return False
+    return not (head.startswith(_WIDE_BOMS) and _text(head) is not None)  # UTF-16 begins as MPEG audio does
 
 
 def is_playlist(head: bytes) -> bool:
@@ -77,8 +81,7 @@ def no_recording(head: bytes, media_type: str = "") -> str:
     for kind, pattern in _OTHER_KINDS:
         if pattern.match(head):
             return kind
-    is_wide_text = head.startswith(_WIDE_BOMS) and _text(head) is not None  # it looks like MPEG audio
-    if not is_wide_text and (_CONTAINERS.match(head) or is_playlist(head) or head.startswith(GZIP)):
+    if is_container(head) or is_playlist(head) or head.startswith(GZIP):
         return ""
     text = _text(head)
     if text is None:
@@ -96,19 +99,32 @@ def _no_binary_recording(head: str, media_type: str) -> str:
 def _no_text_recording(text: str, media_type: str) -> str:
     if _MARKUP.match(text):
         return "a page"
-    if _JSON.match(text):
+    if _is_json(text):
         return "JSON"
     if text and not _MEDIA_TYPES.match(media_type):
         return media_type
     # One long word may be a format of its own; whoever sets words apart writes of an error.
-    return "text" if any(each.isspace() for each in text) else ""
+    return "text" if text.strip() and any(each.isspace() for each in text) else ""
+
+
+def _is_json(text: str) -> bool:
+    if len(text.encode()) > HEAD_BYTES - _LONGEST_CHARACTER_BYTES:  # the rest is not here
+        return _JSON_BEGINS.match(text) is not None
+    try:
+        return type(json.loads(text)) not in {int, float}
+    except (ValueError, RecursionError):
+        return False
 
 
 def _text(head: bytes) -> str | None:
-    """The beginning of a file as text, a cut-off last character left away; None where it is none."""
+    """The beginning of a file as text, a last character that is cut off left away; None where it is none."""
     encoding = next((name for bom, name in _BOMS.items() if head.startswith(bom)), "utf-8")
     try:
-        text = codecs.getincrementaldecoder(encoding)().decode(head).removeprefix("\ufeff")
+        text = (
+            codecs.getincrementaldecoder(encoding)()
+            .decode(head, final=len(head) < HEAD_BYTES)
+            .removeprefix("\ufeff")
+        )
     except UnicodeDecodeError:
         return None
     return None if _CONTROLS.search(text) else text

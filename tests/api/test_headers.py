@@ -15,10 +15,13 @@ from hsmirror.api.headers import (
     LONGEST_RETRY_AFTER_SECONDS,
     ContentRange,
     OfferedHashes,
+    Sameness,
+    Version,
     content_range,
     http_date,
     offered_hashes,
     retry_after_seconds,
+    version,
 )
 
 NOW = 1_700_000_000.0
@@ -177,3 +180,79 @@ def test_any_hash_fields_give_hashes_of_the_right_length_or_none(headers: dict[s
     hashes = offered_hashes(headers)
     lengths = {len(value or b"") for value in (hashes.md5, hashes.crc32c, hashes.sha256)}
     assert lengths <= {0, 4, 16, 32}
+
+
+# --- versions ---------------------------------------------------------------------------------------------
+MONDAY, TUESDAY = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"
+LONG_AGO = {"last-modified": MONDAY, "date": TUESDAY}
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ({"etag": '"1"'}, {"etag": '"2"'}),
+        ({"etag": 'W/"1"'}, {"etag": 'W/"2"'}),
+        ({"etag": '"1"', "x-goog-generation": "1"}, {"etag": '"1"', "x-goog-generation": "2"}),
+        ({"etag": '"1"', "x-amz-version-id": "a"}, {"etag": '"1"', "x-amz-version-id": "b"}),
+        ({"etag": '"1"', "last-modified": MONDAY}, {"etag": '"1"', "last-modified": TUESDAY}),
+        ({"etag": '"1"'}, {"etag": '"1"', "content-encoding": "gzip"}),
+        ({"last-modified": MONDAY}, {"last-modified": TUESDAY}),
+    ],
+)
+def test_fault_82_any_validator_that_differs_is_another_version(
+    first: dict[str, str], later: dict[str, str]
+) -> None:
+    assert version(first).compare(version(later)) is Sameness.REFUTED
+    assert version(later).compare(version(first)) is Sameness.REFUTED
+
+
+@pytest.mark.parametrize(
+    "validator",
+    [{"etag": '"1"'}, {"x-goog-generation": "1"}, {"x-amz-version-id": "a"}, LONG_AGO],
+    ids=lambda each: next(iter(each)),
+)
+def test_fault_82_a_strong_validator_proves_that_it_is_the_same(validator: dict[str, str]) -> None:
+    assert version(validator).compare(version(validator)) is Sameness.PROVEN
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ({"etag": 'W/"1"'}, {"etag": 'W/"1"'}),
+        ({"etag": 'W/"1"'}, {"etag": '"1"'}),
+        ({"last-modified": MONDAY}, {"last-modified": MONDAY}),
+        ({"last-modified": MONDAY, "date": MONDAY}, LONG_AGO),
+    ],
+    ids=["weak", "weakened", "no date", "as it was written"],
+)
+def test_fault_83_a_weak_validator_only_makes_it_likely(first: dict[str, str], later: dict[str, str]) -> None:
+    assert version(first).compare(version(later)) is Sameness.LIKELY
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        ({}, {}),
+        ({"etag": '"1"'}, {}),
+        ({"etag": '"1"'}, {"x-goog-generation": "1"}),
+        ({"x-amz-version-id": "null"}, {"x-amz-version-id": "null"}),
+        ({"last-modified": "long ago"}, {"last-modified": "long ago"}),
+    ],
+)
+def test_fault_82_without_a_validator_in_both_nothing_is_known(
+    first: dict[str, str], later: dict[str, str]
+) -> None:
+    assert version(first).compare(version(later)) is Sameness.UNKNOWN
+
+
+def test_fault_83_a_weak_etag_is_none_to_be_matched() -> None:
+    assert Version(etag='W/"1"').strong_etag is None
+    assert Version(etag='"1"').strong_etag == '"1"'
+
+
+@pytest.mark.parametrize(
+    ("given", "coding"),
+    [("", ""), ("identity", ""), ("GZIP", "gzip"), ("x-gzip", "gzip"), ("aws-chunked", ""), ("br", "br")],
+)
+def test_a_content_coding_has_one_name(given: str, coding: str) -> None:
+    assert version({"content-encoding": given}).coding == coding

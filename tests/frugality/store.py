@@ -25,7 +25,8 @@ from hsmirror.errors import AddressExpiredError, NotFoundError, TransientError
 
 HOST = "storage.example.org"
 _SIGNED_AT = "%Y%m%dT%H%M%SZ"
-_PATTERN = Random("recordings").randbytes(1 << 20)
+_PATTERN = bytes(byte | 0x80 for byte in Random("recordings").randbytes(1 << 20))
+"""No part of it, however small, is text, which would be no recording."""
 _PIECES_A_FILE = 8
 
 
