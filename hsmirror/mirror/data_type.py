@@ -512,8 +512,9 @@ class TypeMirror:
 
     def _is_absent(self, why: str) -> None:
         """A newer type may be lacking; but one of which rows are held was there before."""
-        if self._outcome.rows_upstream:
-            self._outcome.fail(f"{why}, of which {self._outcome.rows} rows are held; run again")
+        held = self._context.held.list_of(self._wanted.experiment, self._type.name)
+        if held is not None and held.rows:
+            self._outcome.fail(f"{why}, of which {held.rows} rows are held; run again")
         else:
             self._absent = why
 

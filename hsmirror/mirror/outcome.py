@@ -60,6 +60,7 @@ class Outcome:
             self._rows = {
                 room: _Rows(each.rows + each.gone_rows, each.gone_rows) for room, each in held.rooms.items()
             }
+        self._looks_up = held is None
         self._reasons: dict[str, None] = {}
         self._was_read = True
         self.read_at: dict[Room, float] = {}
@@ -114,7 +115,15 @@ class Outcome:
 
     def upstream_rows_of(self, rooms: Iterable[Room]) -> int:
         """Rows held of these rooms that were upstream when they were last read."""
-        return sum(each.held - each.gone for room in rooms if (each := self._rows.get(room)) is not None)
+        return sum(each.held - each.gone for room in rooms if (each := self._rows_of(room)) is not None)
+
+    def _rows_of(self, room: Room) -> _Rows | None:
+        """A narrow run is not told what is held: there the receipts are asked, room by room."""
+        if not self._looks_up or room in self._rows:
+            return self._rows.get(room)
+        parts = Shelf(self._experiment, self._type.name, room).held(self._context.receipts)
+        rows = _Rows(sum(part.rows for part in parts), max((part.gone_rows for part in parts), default=0))
+        return rows if parts and parts[0].sha256 else None
 
     async def settle(
         self,

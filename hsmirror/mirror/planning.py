@@ -22,7 +22,7 @@ from hsmirror.archive.receipts import FileReceipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.clock import Clock, SystemClock
 from hsmirror.errors import ForbiddenError, KeyRefusedError, NotFoundError, UpstreamError
-from hsmirror.mirror.catalogue import all_experiments
+from hsmirror.mirror.catalogue import all_experiments, held_experiments
 from hsmirror.mirror.connection import Connection, connected
 from hsmirror.mirror.cost import (
     SAMPLED_ROOMS,
@@ -100,12 +100,13 @@ async def plan(
         chosen = {each.id: each for each in experiments if each.id != "*"}
         doubts: tuple[str, ...] = ()
         everything = next((each for each in experiments if each.id == "*"), None)
+        holdings = await anyio.to_thread.run_sync(_holdings, settings, connection.clock, is_full)
         if everything is not None:
             catalogue = await all_experiments(connection.reader)
-            doubts = catalogue.doubts
-            for each in catalogue.experiments:
+            held = held_experiments(holdings.receipts) if holdings.receipts is not None else []
+            doubts = catalogue.doubts_beside(held)
+            for each in (*catalogue.experiments, *catalogue.unlisted(held)):
                 chosen.setdefault(each, msgspec.structs.replace(everything, id=each))
-        holdings = await anyio.to_thread.run_sync(_holdings, settings, connection.clock, is_full)
         listed = connection.fetcher.statistics().requests
         plannings = [_Planning(connection, each, holdings) for each in chosen.values()]
         planned = [await planning.plan() for planning in plannings]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 from oracle import receipts
-from small_api import SmallApi, held, night, no_route, not_found, said
+from small_api import SmallApi, held, night, no_route, not_found, page_of, said
 
 from hsmirror.errors import Exit, ForbiddenError, IntermediaryError
 
@@ -197,3 +197,22 @@ def test_rows_that_name_nobody_cannot_be_narrowed(tmp_path):
     report = night(api, tmp_path, "events", participants=("p1",))
     assert report.exit_status == Exit.INCOMPLETE
     assert "cannot be told" in said(report)
+
+
+# --- narrow runs ------------------------------------------------------------------------------------
+@pytest.mark.parametrize("is_empty", [True, False], ids=["an empty list", "a 404"])
+@pytest.mark.parametrize("data_type", ["events", "variables"])
+def test_a_narrow_run_takes_nothing_for_gone_that_a_whole_one_would_not(tmp_path, data_type, is_empty):
+    api = SmallApi(
+        {
+            "events": [{"id": "e1", "roomId": "r1"}],
+            "variables": [{"roomId": "r1", "name": "score"}],
+            "rooms": [{"id": "r1", "status": "completed"}],
+        }
+    )
+    night(api, tmp_path, "events", "variables")
+    of_room = f"data/{data_type}/room/r1"
+    answer = page_of([], {}) if is_empty else not_found()
+    api.other = lambda path, params: answer if path == of_room else None
+    assert night(api, tmp_path, "events", "variables", days=1, rooms=("r1",)).exit_status == Exit.INCOMPLETE
+    assert not any(each.get("gone_rows") for each in receipts(tmp_path / "archive", kind="shard"))
