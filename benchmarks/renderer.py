@@ -95,7 +95,7 @@ class Renderer:
         path = request.match_info["path"]
         body = self._pages.answer(path, request.query)
         if body is None:
-            error = {"code": "NOT_FOUND", "message": f"no {path}", "details": {}}
+            error = {"code": "ROUTE_NOT_FOUND", "message": f"no {path}", "details": {}}
             return web.json_response({"status": "error", "error": error}, status=404)
         if STORED_HEADER in request.headers:
             name = stored_name(path, request.query.get("limit", ""), request.query.get("offset", ""))
