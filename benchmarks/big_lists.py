@@ -10,6 +10,8 @@ from functools import cache
 import orjson
 from aiohttp import web
 
+from hsmirror.serve.refusals import envelope_errors
+
 ROW_BYTES = 400
 _BLOCK_ROWS = 1000
 _BLOCK_MARK = b"#BLOCK#"
@@ -58,7 +60,7 @@ async def serving_big_lists(*, page_cap: int) -> AsyncIterator[str]:
     async def experiment(request: web.Request) -> web.Response:
         return web.json_response({"status": "success", "data": {"id": request.match_info["id"]}})
 
-    app = web.Application()
+    app = web.Application(middlewares=[envelope_errors])
     app.router.add_get("/api/v3/data/{type:[a-z/-]+}/experiment/{id}", data)
     app.router.add_get("/api/v3/experiments/{id}", experiment)
     runner = web.AppRunner(app, access_log=None)

@@ -98,8 +98,8 @@ class ListsByRoom:
         """Would the rooms that are left be refused alike?"""
         if isinstance(error, IntermediaryError | ForbiddenError):
             self._refusals += 1
-            lacks_scope = isinstance(error, ForbiddenError) and bool(error.required_scopes)
-            return lacks_scope or self._refusals >= _REFUSALS_IN_A_ROW
+            is_of_type = isinstance(error, ForbiddenError) and (error.required_scopes or not self.has_answered)
+            return bool(is_of_type) or self._refusals >= _REFUSALS_IN_A_ROW
         if isinstance(error, NotFoundError):
             return error.is_of_route
         return isinstance(error, KeyRefusedError | BudgetExhaustedError)

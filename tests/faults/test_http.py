@@ -270,7 +270,7 @@ async def test_fault_16_a_forbidden_type_is_given_up_at_once_for_all_rooms(start
         lab.source, EXPERIMENT, "events"
     )
     (problem,) = report.problems
-    assert "read:chat" in problem.what
+    assert (problem.data_type, "403 no" in problem.what) == ("chat", True)
 
 
 def test_fault_16_what_is_forbidden_is_asked_once() -> None:
