@@ -150,6 +150,7 @@ class Layout:
         self.marker = root / "archive.json"
         self.sums = root / "SHA256SUMS"
         self.receipts = root / _RECEIPTS
+        self.head = self.receipts / "HEAD"
         self.state = root / STATE
         self.lock = self.state / "lock"
         self.staging = self.state / "staging"
@@ -200,6 +201,13 @@ class Layout:
 
     def staging_of(self, run_id: str) -> Path:
         return self.staging / run_id
+
+    def has_staged(self) -> bool:
+        """Is a run under way that has begun to write, or has one died there?"""
+        try:
+            return any(each != self.partial_files for each in self.staging.iterdir())
+        except OSError:
+            return False
 
     @property
     def partial_files(self) -> Path:

@@ -30,10 +30,12 @@ _T = TypeVar("_T")
 class LineDecoder(Generic[_T]):
     """The values in lines; of many lines at once where nothing is amiss, which is several times faster.
 
-    `require` raises ValueError for a value that is not to be taken for one.
+    `require` raises ValueError for a line whose value is not to be taken for one.
     """
 
-    def __init__(self, decoder: msgspec.json.Decoder[_T], require: Callable[[_T], None] | None = None) -> None:
+    def __init__(
+        self, decoder: msgspec.json.Decoder[_T], require: Callable[[bytes, _T], None] | None = None
+    ) -> None:
         self._decoder = decoder
         self._require = require
 
@@ -43,7 +45,7 @@ class LineDecoder(Generic[_T]):
             value = self._decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        return value if self._require is None else self._required(value, self._require)
+        return value if self._require is None else self._required(line, value, self._require)
 
     def all(self, chunk: bytes) -> list[_T] | None:
         """The values in a chunk, however they are spread over its lines; None where something is amiss."""
@@ -64,12 +66,13 @@ class LineDecoder(Generic[_T]):
             return [(line, self.one(line)) for line in lines]
         if self._require is None:
             return list(zip(lines, values, strict=True))
-        return [(line, self._required(value, self._require)) for line, value in zip(lines, values, strict=True)]
+        pairs = zip(lines, values, strict=True)
+        return [(line, self._required(line, value, self._require)) for line, value in pairs]
 
     @staticmethod
-    def _required(value: _T, require: Callable[[_T], None]) -> _T | None:
+    def _required(line: bytes, value: _T, require: Callable[[bytes, _T], None]) -> _T | None:
         try:
-            require(value)
+            require(line, value)
         except ValueError:
             return None
         return value

@@ -50,6 +50,11 @@ class Archive:
             if isinstance(receipt, FileLike) and receipt.sha256:
                 yield receipt
 
+    def holds(self, path: str) -> bool:
+        """Does a receipt say that there is a file at `path`?"""
+        receipt = self.receipts.get(path)
+        return isinstance(receipt, FileLike) and receipt.sha256 is not None
+
     def shards(self) -> Iterator[ShardReceipt]:
         """All shard receipts, those of empty lists included."""
         return (receipt for receipt in self.receipts if isinstance(receipt, ShardReceipt))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Literal, TypeAlias
+from zlib import crc32
 
 import msgspec
 
@@ -246,11 +247,35 @@ Receipt: TypeAlias = (
 FileLike: TypeAlias = ShardReceipt | FileReceipt | DocumentReceipt
 
 _encode = msgspec.json.Encoder().encode
+_CHECK = b',"check":"'
+_CHECK_BYTES = len(_CHECK) + len(b'01234567"}')
 
 
 def encode(receipt: Receipt) -> bytes:
-    """A receipt's line, with its line break."""
-    return _encode(receipt) + b"\n"
+    """A receipt's line, with its check and its line break."""
+    return with_check(_encode(receipt)) + b"\n"
+
+
+def has_check(line: bytes) -> bool:
+    """Does a line, without its line break, end in a check? Those of older versions do not."""
+    return line[-_CHECK_BYTES : len(_CHECK) - _CHECK_BYTES] == _CHECK
+
+
+def with_check(line: bytes) -> bytes:
+    """An object's line with the CRC-32 of itself as its last member, `check`, if it has none yet."""
+    if has_check(line) or not line.endswith(b"}"):
+        return line
+    return b'%b%b%08x"}' % (line[:-1], _CHECK, crc32(line[:-1]))
+
+
+def require_unchanged(line: bytes) -> None:
+    """A line is what was written, as far as it has a check.
+
+    Raises:
+        ValueError: it has changed since.
+    """
+    if has_check(line) and b"%08x" % crc32(line[:-_CHECK_BYTES]) != line[-10:-2]:
+        raise ValueError("not what was written")
 
 
 def require_sane(receipt: Receipt) -> None:

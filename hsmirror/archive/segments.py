@@ -7,6 +7,7 @@ short by a crash can only be a segment's last, and is passed over.
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,10 @@ from hsmirror.archive.receipts import (
     Receipt,
     ShardReceipt,
     encode,
+    has_check,
     require_sane,
+    require_unchanged,
+    with_check,
 )
 from hsmirror.errors import StorageError
 
@@ -46,12 +50,21 @@ class _Head(msgspec.Struct, gc=False):
     experiment: str = ""
 
 
+_SEGMENT = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-z]+(?:-merged)*\.jsonl")
 _OF_PATHS = frozenset({"shard", "file", "document", "pending"})
 _OF_EXPERIMENTS = _OF_PATHS | {"list"}
+_KINDS = _OF_EXPERIMENTS | {"absent", "intent", "forgotten"}
 _decoder: msgspec.json.Decoder[Receipt] = msgspec.json.Decoder(Receipt)
 _heads = LineDecoder(msgspec.json.Decoder(_Head))
-_receipts = LineDecoder(_decoder, require_sane)
-_known_receipts = LineDecoder(_decoder)  # of lines that were held against `require_sane` before
+
+
+def _require_as_written(line: bytes, receipt: Receipt) -> None:
+    require_unchanged(line)
+    require_sane(receipt)
+
+
+_receipts = LineDecoder(_decoder, _require_as_written)
+_known_receipts = LineDecoder(_decoder)  # of lines that were looked at like that before
 
 
 class Receipts:
@@ -64,7 +77,8 @@ class Receipts:
     def __init__(self, layout: Layout, modes: durable.Modes, run_id: str) -> None:
         self._layout = layout
         self._modes = modes
-        self._segment = layout.segment(run_id)
+        self.segment = layout.segment(run_id)
+        """This run's own."""
         self._lock = RLock()
         self.have_changed = False
         """Has this run appended one, or written them anew?"""
@@ -201,15 +215,15 @@ class Receipts:
             return
         self.have_changed = True
         lines = [encode(receipt) for receipt in receipts]
-        is_new = not self._segment.exists()
-        held_bytes = 0 if is_new else self._segment.stat().st_size
-        durable.make_folder(self._layout.root, self._segment.parent, self._modes)
-        durable.append(self._segment, b"".join(lines), self._modes, synced=True)
+        is_new = not self.segment.exists()
+        held_bytes = 0 if is_new else self.segment.stat().st_size
+        durable.make_folder(self._layout.root, self.segment.parent, self._modes)
+        durable.append(self.segment, b"".join(lines), self._modes, synced=True)
         if is_new:
-            durable.sync_folder(self._segment.parent)
+            durable.sync_folder(self.segment.parent)
         with self._lock:
             for receipt, line in zip(receipts, lines, strict=True):
-                self._keep(receipt, self._lines.add(self._segment, held_bytes, len(line)), len(line))
+                self._keep(receipt, self._lines.add(self.segment, held_bytes, len(line)), len(line))
                 held_bytes += len(line)
 
     def drop(self, key: str) -> None:
@@ -264,11 +278,13 @@ class Receipts:
             for line, receipt in self._counting(folder):
                 new = change(receipt)
                 if new is not None:
-                    yield line + b"\n" if new is receipt else encode(new)
+                    yield with_check(line) + b"\n" if new is receipt else encode(new)
         for receipt in self.of_no_experiment:
             new = change(receipt)
             if new is not None:
                 yield encode(new)
+        for line in self._of_newer_versions:
+            yield line + b"\n"
 
     # --- reading the segments ------------------------------------------------------------------------
     def _take_in_segments(self) -> None:
@@ -290,6 +306,8 @@ class Receipts:
         self._addresses: dict[str, dict[str, int]] = {}
         self._of_no_experiment: dict[str, Receipt] = {}
         self._intents = Intents()
+        self._of_newer_versions: list[bytes] = []
+        """Lines of kinds that are not known here, as they came: they are kept."""
         self._unreadable: set[int] = set()
         for segment in _held(self._layout, paths):
             for address, chunk in self._lines.take_in(segment):
@@ -328,7 +346,9 @@ class Receipts:
             is_general = head is None or head.kind not in _OF_EXPERIMENTS
             if head is None or is_general or head.path in self._intents.awaited:
                 receipt = _receipts.one(line)
-                if receipt is None:
+                if receipt is None and head is not None and _is_of_newer_version(line, head):
+                    self._of_newer_versions.append(line)
+                elif receipt is None:
                     # The last of a file may be of a run that died while writing it, or that is writing it now.
                     if address + len(line) < end:
                         self._pass_over(address, line)
@@ -362,10 +382,22 @@ class Receipts:
             self._unreadable.add(address)
 
 
-def segments(layout: Layout) -> list[Path]:
-    """The segments of receipts, oldest first: their names begin with the time of their run."""
+def _is_of_newer_version(line: bytes, head: _Head) -> bool:
+    """A kind that is not known here, whole as its check says: damage makes no such line."""
     try:
-        found = sorted(path for path in layout.receipts.iterdir() if path.name.endswith(".jsonl"))
+        require_unchanged(line)
+    except ValueError:
+        return False
+    return has_check(line) and head.kind not in _KINDS
+
+
+def segments(layout: Layout) -> list[Path]:
+    """The segments of receipts, oldest first: their names begin with the time of their run.
+
+    What has another name is not ours, such as the copy of a segment that a file-sync program has left.
+    """
+    try:
+        found = sorted(path for path in layout.receipts.iterdir() if _SEGMENT.fullmatch(path.name))
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -318,16 +318,44 @@ def read_rows(path: Path) -> Iterator[bytes]:
         DamagedError: it is missing, or not what its name says. StorageError: the disk does not give it now.
     """
     rest = b""
+    for content in _read(path):
+        *lines, rest = (rest + content).split(b"\n")
+        yield from lines
+    if rest:
+        yield rest
+
+
+def _read(path: Path) -> Iterator[bytes]:
     try:
-        for content in _contents(path):
-            *lines, rest = (rest + content).split(b"\n")
-            yield from lines
+        yield from _contents(path)
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno not in {None, errno.ENOENT}:
             raise StorageError(f"cannot read {path}: {error.strerror}") from error
         raise DamagedError(f"{path} is damaged ({type(error).__name__})") from error
-    if rest:
-        yield rest
+
+
+def summed_up(path: Path) -> tuple[int, int, str]:
+    """Of a shard's rows: how many there are, their bytes, and their SHA-256, whatever the compression.
+
+    Raises:
+        DamagedError: it is missing, or not what its name says. StorageError: the disk does not give it now.
+    """
+    digest = hashlib.sha256()
+    rows = size_bytes = 0
+    for content in _read(path):
+        digest.update(content)
+        rows += content.count(b"\n")
+        size_bytes += len(content)
+    return rows, size_bytes, digest.hexdigest()
+
+
+def count_rows(path: Path) -> int:
+    """How many rows a shard has.
+
+    Raises:
+        As `summed_up`.
+    """
+    return sum(content.count(b"\n") for content in _read(path))
 
 
 def sound_rows(path: Path) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
-"""Every receipt against every byte.
+"""Every receipt against every byte, and the receipts against what vouches for them.
 
-What cannot be read is not called damaged, and what no receipt knows is not called wrong: a file without a
-receipt is nobody's, and may be a run's that was killed.
+What cannot be read is not called damaged. What no receipt knows is nobody's, and may be a run's that was
+killed; it is wrong only where readers would take it for ours: a stray shard, whose rows every glob reads, too.
 """
 
 from __future__ import annotations
@@ -19,12 +19,17 @@ import msgspec
 
 from hsmirror.archive import durable
 from hsmirror.archive.forgotten import unfinished
-from hsmirror.archive.layout import STATE, Layout
+from hsmirror.archive.layout import STATE, SUFFIXES, Layout
 from hsmirror.archive.reader import Archive
 from hsmirror.archive.receipts import FileLike, ListReceipt, ShardReceipt
-from hsmirror.errors import UsageError
+from hsmirror.archive.segments import segments
+from hsmirror.archive.shards import count_rows
+from hsmirror.archive.strays import strays_among
+from hsmirror.archive.vouchers import look_at_vouchers
+from hsmirror.errors import ConfigurationError, DamagedError, StorageError, UsageError
 
 _PIECE_BYTES = 4 << 20
+_SHARD_ENDS = tuple(SUFFIXES.values())
 _OWN_NAMES = frozenset({"archive.json", "SHA256SUMS", "receipts", STATE})
 
 
@@ -52,8 +57,14 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     damaged: tuple[str, ...] = ()
     unreadable_receipts: tuple[str, ...] = ()
     """Lines of segments: what they spoke of is nobody's now, and the next sync fetches it again."""
+    unvouched: tuple[str, ...] = ()
+    """Segments of receipts, `receipts/HEAD`, `SHA256SUMS` or `archive.json` that are lost or have changed, and
+    how: what they vouch for may be more, or other, than what was checked."""
+    strays: tuple[str, ...] = ()
+    """Files that no receipt knows and that readers would take for ours: shards, copies of segments."""
     unexpected: tuple[str, ...] = ()
-    """Files that no receipt knows: nothing relies on them."""
+    """Other files that no receipt knows: nothing relies on them."""
+    notes: tuple[str, ...] = ()
     unproven: tuple[str, ...] = ()
     """Lists that could not be proven complete, and why; what is held of them is checked like all else."""
     unfinished_removals: int = 0
@@ -67,7 +78,12 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_sound(self) -> bool:
-        return not (self.missing or self.unreadable or self.damaged or self.unreadable_receipts)
+        return not (self.broken_paths or self.unreadable_receipts or self.unvouched or self.strays)
+
+    @property
+    def broken_count(self) -> int:
+        """Of files that are not what they should be."""
+        return len(self.broken_paths) + len(self.unvouched) + len(self.strays)
 
 
 def verify(
@@ -80,7 +96,9 @@ def verify(
     """Hold the archive's files against their receipts.
 
     `sample` (k, n) checks the k-th of n parts of it, chosen by path, so that n runs check all; `only` checks
-    these paths. Files that no receipt knows are then looked for only in the folders of those that are checked.
+    these paths, and whether those of them that no receipt knows are strays. Files that no receipt knows are
+    looked for in the folders of those that are checked, and by that part which an experiment falls into, in all
+    of it. What vouches for the receipts is looked at each time.
     `on_progress` hears the bytes done and the bytes in all.
 
     Raises:
@@ -94,27 +112,23 @@ def verify(
     for folder in archive.receipts.folders:
         survey.look_below(folder)
     survey.look_elsewhere()
-    total = sum(each.size_bytes for each in survey.chosen)
-    found: dict[Finding, list[str]] = {finding: [] for finding in Finding}
-    done = rows = 0
-    for each in survey.chosen:
-        finding, reason = _check(archive.layout, each)
-        found[finding].append(f"{each.path}: {reason}" if reason else each.path)
-        rows += each.rows if finding is Finding.SOUND else 0
-        done += each.size_bytes
-        if on_progress is not None:
-            on_progress(done, total)
+    vouchers = look_at_vouchers(archive)
+    strays = strays_among(archive.layout, survey.unexpected)
+    found, rows = _check_all(archive.layout, survey.chosen, on_progress)
     return VerifyReport(
         archive=str(root),
         checked_files=len(survey.chosen),
-        checked_bytes=total,
+        checked_bytes=sum(each.size_bytes for each in survey.chosen),
         checked_rows=rows,
         sample=f"{part}/{parts}",
         missing=tuple(found[Finding.MISSING]),
         unreadable=tuple(found[Finding.UNREADABLE]),
         damaged=tuple(found[Finding.DAMAGED]),
         unreadable_receipts=tuple(archive.receipts.unreadable_lines),
-        unexpected=tuple(survey.unexpected),
+        unvouched=vouchers.broken,
+        strays=strays.strays,
+        unexpected=strays.harmless,
+        notes=vouchers.notes,
         unproven=tuple(survey.unproven),
         unfinished_removals=len(unfinished(archive.receipts.of_no_experiment)),
     )
@@ -128,9 +142,9 @@ class _Choice:
     parts: int
     only: Collection[str] | None
 
-    @property
-    def is_all(self) -> bool:
-        return self.parts == 1 and self.only is None
+    def looks_below(self, folder: str) -> bool:
+        """Is it this part that looks for files that no receipt knows, in the whole of that folder?"""
+        return self.only is None and self.takes(folder)
 
     def takes(self, path: str) -> bool:
         is_in_part = self.parts == 1 or zlib.crc32(path.encode()) % self.parts == self.part - 1
@@ -174,16 +188,22 @@ class _Survey:
                 self.chosen.append(self._expected(receipt, receipt.sha256))
                 beside.add(receipt.path.rpartition("/")[0])
         layout = self._archive.layout
-        is_deep = self._choice.is_all
+        is_deep = self._choice.looks_below(folder)
         folders = [folder] if is_deep else sorted(beside)
         own = [each for each in folders if not layout.leads_through_link(each)]
         self.unexpected += _unexpected(layout.root, own, known, is_deep=is_deep)
 
     def look_elsewhere(self) -> None:
-        """Beside the folders of the experiments, where all is looked at."""
-        if self._choice.is_all:
+        """Beside the folders of the experiments, and at what was asked for and has no receipt."""
+        if only := self._choice.only:
+            layout = self._archive.layout
+            there = [path for path in only if os.path.lexists(layout.root / path)]
+            self.unexpected += [path for path in there if not self._archive.holds(path)]
+        if self._choice.looks_below("receipts"):
             layout, folders = self._archive.layout, self._archive.receipts.folders
             self.unexpected += _unexpected_beside(layout, folders, self._intended)
+            own = {"receipts/HEAD", *(f"receipts/{segment.name}" for segment in segments(layout))}
+            self.unexpected += _unexpected(layout.root, ["receipts"], own)
 
     def _expected(self, receipt: FileLike, sha256: str) -> _Expected:
         intended = self._intended.get(receipt.path)
@@ -191,6 +211,23 @@ class _Survey:
         return _Expected(
             receipt.path, receipt.size_bytes, rows, (sha256,) if intended is None else (sha256, intended)
         )
+
+
+def _check_all(
+    layout: Layout, chosen: Collection[_Expected], on_progress: Callable[[int, int], None] | None
+) -> tuple[dict[Finding, list[str]], int]:
+    """Paths by what became of them, with the reason where there is one; and the rows that are sound."""
+    found: dict[Finding, list[str]] = {finding: [] for finding in Finding}
+    total = sum(each.size_bytes for each in chosen)
+    done = rows = 0
+    for each in chosen:
+        finding, reason = _check(layout, each)
+        found[finding].append(f"{each.path}: {reason}" if reason else each.path)
+        rows += each.rows if finding is Finding.SOUND else 0
+        done += each.size_bytes
+        if on_progress is not None:
+            on_progress(done, total)
+    return found, rows
 
 
 def _check(layout: Layout, expected: _Expected) -> tuple[Finding, str]:
@@ -209,11 +246,30 @@ def _check(layout: Layout, expected: _Expected) -> tuple[Finding, str]:
         return Finding.MISSING, ""
     except OSError as error:
         return Finding.UNREADABLE, error.strerror or type(error).__name__
+    if digest.hexdigest() == expected.sha256[0]:
+        return _check_rows(path, expected)
     if digest.hexdigest() in expected.sha256:
         return Finding.SOUND, ""
     if size != expected.size_bytes:
         return Finding.DAMAGED, f"{size} bytes instead of {expected.size_bytes}"
     return Finding.DAMAGED, "its bytes have changed"
+
+
+def _check_rows(path: Path, expected: _Expected) -> tuple[Finding, str]:
+    """Of a file whose hash is right: does a shard have as many rows as its receipt says?"""
+    if not expected.path.endswith(_SHARD_ENDS):
+        return Finding.SOUND, ""
+    try:
+        rows = count_rows(path)
+    except StorageError as error:
+        return Finding.UNREADABLE, str(error)
+    except DamagedError as error:
+        return Finding.DAMAGED, str(error)
+    except ConfigurationError:  # a library is missing: the hash has to do
+        return Finding.SOUND, ""
+    if rows == expected.rows:
+        return Finding.SOUND, ""
+    return Finding.DAMAGED, f"{rows} rows, where its receipt says {expected.rows}"
 
 
 def _unexpected(

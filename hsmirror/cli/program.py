@@ -78,7 +78,10 @@ class Program(Protocol):
         on_start: Callable[[RunView], None] | None = None,
         stopped_with: Sequence[Exit] = (),
     ) -> tuple[VerifyReport, tuple[Problem, ...]]:
-        """Fetches again what `broken` names, and checks it: what is broken still, and what could not be had."""
+        """Fetches again what `broken` names, puts strays aside, and checks it.
+
+        Gives what is broken still, and what could not be had.
+        """
 
     def status(self, root: Path) -> StatusReport:
         """What is held."""
@@ -148,7 +151,7 @@ class WholeProgram:
 
         began_at = SystemClock().epoch()
         report = verify.verify(root, sample=sample, on_progress=on_progress)
-        checks.remember_report(root, report, len(report.broken_paths), began_at)
+        checks.remember_report(root, report, report.broken_count, began_at)
         return report
 
     async def repair(
@@ -174,8 +177,9 @@ class WholeProgram:
         archive = await to_thread.run_sync(Archive.open, root)
         options = RunOptions(longest_wait_seconds=longest_wait_seconds, stopped_with=stopped_with)
         run = await repair.repair(settings, key, archive.receipts, paths, options=options, on_start=on_start)
-        left = await to_thread.run_sync(lambda: verify.verify(root, only=paths))
-        checks.remember_report(root, broken, len(left.broken_paths), began_at)
+        await to_thread.run_sync(repair.put_aside, settings, broken.strays)
+        left = await to_thread.run_sync(lambda: verify.verify(root, only=(*paths, *broken.strays)))
+        checks.remember_report(root, broken, left.broken_count, began_at)
         return left, run.problems
 
     def status(self, root: Path) -> StatusReport:

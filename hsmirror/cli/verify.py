@@ -44,7 +44,7 @@ def verify(
         report = invocation.program.verify(root, sample=part, on_progress=on_progress)
     repaired: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
-    if repair and report.broken_paths:
+    if repair and report.broken_count:
         report, repaired, problems = _repaired(invocation, root, report)
     status = Exit.DAMAGED if problems else exit_status(report)
     if invocation.output.is_json:
@@ -64,7 +64,8 @@ def _repaired(
 
     settings = invocation.settings({"archive.path": root})
     key, output, stopped_with = invocation.key(settings), invocation.output, list[Exit]()
-    output.say(f"fetching {counted(len(report.broken_paths), 'file')} again")
+    if report.broken_paths:
+        output.say(f"fetching {counted(len(report.broken_paths), 'file')} again")
     with progress.showing(output) as on_start:
         left, problems = signals.run(
             lambda: invocation.program.repair(
@@ -84,6 +85,9 @@ def _repaired(
         unreadable=left.unreadable,
         damaged=left.damaged,
         unproven=left.unproven,
+        unvouched=left.unvouched,
+        strays=left.strays,
+        notes=left.notes,
         unreadable_receipts=left.unreadable_receipts,
         checked_rows=report.checked_rows + left.checked_rows,
     )
@@ -122,16 +126,44 @@ def _show(report: VerifyReport, output: Output, repaired: Sequence[str], problem
             output.error(f"{what}: {path}", what, path=name, why=why)
         if len(paths) > _MOST_PATHS:
             output.error(f"{what}: {counted(len(paths) - _MOST_PATHS, 'further file')}; --json names them all")
-    for line in report.unreadable_receipts:
-        output.error(f"a receipt cannot be read: {line}; the next sync fetches again what it spoke of")
-    for path in report.unexpected:
-        output.detail(f"nobody's (no receipt names it): {printable(path)}")
-    if report.unexpected:
-        output.say(f"{counted(len(report.unexpected), 'file')} without a receipt: harmless; -v names them")
+    _show_receipts(report, output)
+    _show_files_of_nobody(report, output)
+    for note in report.notes:
+        output.say(note)
     for what in report.unproven:
         output.say(f"not proven complete: {printable(what)}")
     if report.unfinished_removals:
         output.say(unfinished_removals(report.unfinished_removals))
+
+
+def _show_receipts(report: VerifyReport, output: Output) -> None:
+    """What is amiss with what vouches for the files."""
+    for what in report.unvouched:
+        output.error(
+            f"receipts: {printable(what)}; the next sync, or --repair, makes up for it as far as it can",
+            "receipts",
+        )
+    for line in report.unreadable_receipts:
+        output.error(f"a receipt cannot be read: {line}; the next sync fetches again what it spoke of")
+
+
+def _show_files_of_nobody(report: VerifyReport, output: Output) -> None:
+    for path in report.strays[:_MOST_PATHS]:
+        why = f"no receipt names it, and readers take it for one of ours; {_aside(path)}"
+        output.error(f"stray: {printable(path)}: {why}", "stray", path=path, why=why)
+    if len(report.strays) > _MOST_PATHS:
+        further = counted(len(report.strays) - _MOST_PATHS, "further file")
+        output.error(f"stray: {further}; --json names them all")
+    for path in report.unexpected:
+        output.detail(f"nobody's (no receipt names it): {printable(path)}")
+    if report.unexpected:
+        output.say(f"{counted(len(report.unexpected), 'file')} without a receipt: harmless; -v names them")
+
+
+def _aside(path: str) -> str:
+    if path.startswith("receipts/"):
+        return "move it out of the archive"
+    return "run sync, or --repair, which puts copies aside in .hsmirror/superseded/"
 
 
 def _show_verdict(report: VerifyReport, output: Output, status: Exit, *, was_repaired: bool) -> None:
@@ -144,13 +176,16 @@ def _show_verdict(report: VerifyReport, output: Output, status: Exit, *, was_rep
             output.result(f"sound: {checked} match their receipts")
         return
     broken = len(report.broken_paths)
-    if was_repaired and not broken:
+    amiss = [counted(broken, "file")] if broken else []
+    amiss += ["what vouches for them"] if report.unvouched or report.unreadable_receipts else []
+    amiss += [counted(len(report.strays), "stray file")] if report.strays else []
+    if was_repaired and not amiss:
         output.result(
             f"all files match their receipts again, but not all that they held could be had ({checked})"
         )
         return
     if was_repaired:
-        advice = "what is still broken could not be fetched again"
+        advice = "what is still broken could not be fetched again" if broken else "see above for what to do"
     else:
-        advice = "--repair fetches them again" if broken else "run sync again"
-    output.result(f"damaged: {counted(broken, 'file')} of {checked} checked; {advice}")
+        advice = "--repair fetches them again" if broken else "run sync again, or --repair"
+    output.result(f"damaged: {' and '.join(amiss)}, of {checked} checked; {advice}")

@@ -20,7 +20,7 @@ from hsmirror.archive.reader import Archive
 from hsmirror.archive.receipts import ForgottenReceipt, read_marker
 from hsmirror.archive.segments import Receipts, segments
 from hsmirror.archive.shards import Form
-from hsmirror.archive.sums import write_sums
+from hsmirror.archive.sums import bring_up_to_date
 from hsmirror.clock import Clock, SystemClock, iso_utc
 from hsmirror.errors import DamagedError, Exit, UsageError
 from hsmirror.mirror.commit import Committer
@@ -185,11 +185,12 @@ class _Removal:
     def _close_archive(self, begun: ForgottenReceipt, is_unfinished: bool) -> None:
         """Older receipts go, too: they tell sizes and hashes of what is no more."""
         self._eraser.clear_receipts()
-        write_sums(self._layout, self._receipts, self._modes, now=self._clock.epoch())
+        bring_up_to_date(self._layout, self._receipts, self._modes)
         durable.clear_folder(self._layout.root, self._layout.staging_of(self._run_id))
         if not is_unfinished and not self._traces.unreadable:
             finished = msgspec.structs.replace(begun, finished_at=iso_utc(self._clock.epoch()))
             self._receipts.append([finished])
+            bring_up_to_date(self._layout, self._receipts, self._modes)
 
     def _report(self, *, was_forgotten: bool, unreadable: tuple[str, ...] = ()) -> ForgetReport:
         report = _report(self._layout.root, self._person, self._traces, was_forgotten=was_forgotten)

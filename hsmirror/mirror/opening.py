@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 from hsmirror.api.addresses import is_loopback_host
 from hsmirror.archive import durable
+from hsmirror.archive.head import broken_segments, have_checks, read_head
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import FORMAT, Marker, read_marker, write_marker
 from hsmirror.archive.segments import Receipts, segments
+from hsmirror.archive.sums import bring_up_to_date
 from hsmirror.clock import Clock, iso_utc
 from hsmirror.errors import UsageError
 from hsmirror.mirror.commit import recover
+from hsmirror.mirror.taken_up import taken_up
 
 _RUN_TIME = "%Y%m%dT%H%M%SZ"
 
@@ -48,7 +52,8 @@ def open_archive(
 ) -> tuple[str, Receipts]:
     """Make or check the archive, and finish what a run that died left; gives this run's id, and what is held.
 
-    `on_note` hears what of it could not be finished, for the run's report.
+    Receipts that are lost or have changed are made up for, as far as `SHA256SUMS` still names the files.
+    `on_note` hears of that, and of what could not be finished, for the run's report.
 
     Raises:
         UsageError: the archive is of another server.
@@ -64,14 +69,46 @@ def open_archive(
     else:
         write_marker(layout, Marker(FORMAT, upstream, iso_utc(clock.epoch())), modes)
     run_id = _next_run_id(layout, clock)
-    receipts = Receipts(layout, modes, run_id)
+    with ThreadPoolExecutor(1) as beside:
+        # Hashing takes a third of the time that reading them does, and leaves the rest of the machine alone.
+        looking = beside.submit(lambda: list(_damage(layout)))
+        receipts = Receipts(layout, modes, run_id)
+    damage = looking.result()
+    notes = _make_up_for(damage, layout, receipts) if damage else []
     recovery = recover(layout, receipts, modes, run_id, now=clock.epoch())
-    # Runs that are killed never come to the merging at their end, and each leaves a segment.
-    receipts.merge_many()
+    if damage or not have_checks(segments(layout)):
+        receipts.rewrite(lambda receipt: receipt)
+    else:
+        # Runs that are killed never come to the merging at their end, and each leaves a segment.
+        receipts.merge_many()
+    bring_up_to_date(layout, receipts, modes, is_beginning=True)
     if on_note is not None:
-        for note in recovery.notes:
+        for note in (*notes, *recovery.notes):
             on_note(note)
     return run_id, receipts
+
+
+def _make_up_for(damage: list[str], layout: Layout, receipts: Receipts) -> list[str]:
+    """Take up the files whose receipts are lost; gives what to tell."""
+    found = taken_up(layout, receipts)
+    receipts.append(found)
+    return [
+        *damage,
+        f"{len(found)} files whose receipts were lost so, or had changed, are taken up again by SHA256SUMS; "
+        "everything else that they spoke of is read again. Was somebody removed with `forget`? Do that again",
+    ]
+
+
+def _damage(layout: Layout) -> Iterator[str]:
+    """What is no longer as the last run left it, of that which vouches for the rest."""
+    head = read_head(layout)
+    held = segments(layout)
+    if head is None:
+        if held and have_checks(held):
+            yield f"{layout.head} is missing"
+        return
+    for path, why in broken_segments(layout, head):
+        yield f"{path}: {why}"
 
 
 def _next_run_id(layout: Layout, clock: Clock) -> str:

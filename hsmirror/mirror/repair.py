@@ -1,18 +1,31 @@
-"""What `verify` found missing or damaged, fetched again; what it replaces is kept, as always."""
+"""What `verify` found missing or damaged, fetched again; what it replaces is kept, as always.
+
+Stray copies of shards are put aside, where no glob finds them.
+"""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
-from hsmirror.archive.layout import sidecar_path
-from hsmirror.archive.receipts import FileReceipt, Receipt, ShardReceipt
-from hsmirror.clock import Clock
+from hsmirror.archive import durable
+from hsmirror.archive.layout import Layout, sidecar_path
+from hsmirror.archive.lock import exclusive
+from hsmirror.archive.reader import Archive
+from hsmirror.archive.receipts import FileReceipt, Receipt, ShardReceipt, read_marker
+from hsmirror.archive.strays import is_copy, strays_among
+from hsmirror.clock import Clock, SystemClock
+from hsmirror.mirror.opening import open_archive
 from hsmirror.mirror.report import RunReport
 from hsmirror.mirror.run import RunOptions, sync
 from hsmirror.mirror.view import RunView
 from hsmirror.model import Secret
 from hsmirror.settings import ExperimentSettings, Settings
+
+_FOREIGN = re.compile(r"^[.]|[^A-Za-z0-9_.%~=-]+")
+_LONGEST_NAME = 200
 
 
 def selection(receipts: Iterable[Receipt], damaged: Collection[str]) -> list[ExperimentSettings]:
@@ -58,3 +71,36 @@ async def repair(
     return await sync(
         settings, key, selection(receipts, damaged), options=options, on_start=on_start, clock=clock
     )
+
+
+def put_aside(settings: Settings, strays: Collection[str], *, clock: Clock | None = None) -> tuple[str, ...]:
+    """Move stray copies of shards below `superseded/`; gives their paths. What a run may have left, whose rows
+    nothing else has, stays where it is: the next sync takes it up.
+
+    Raises:
+        ArchiveBusyError: a run holds the archive. StorageError: the disk refuses.
+    """
+    layout = Layout(settings.archive.path)
+    modes = durable.Modes(settings.archive.folder_mode, settings.archive.file_mode)
+    with exclusive(layout, modes):
+        run_id, _ = open_archive(layout, read_marker(layout).upstream, modes, clock or SystemClock())
+        archive = Archive.open(layout.root)
+        copies = [path for path in strays_among(layout, strays).strays if is_copy(archive, path)]
+        for path in copies:
+            aside = layout.superseded_path(run_id, _own_path(path))
+            durable.retire(layout.root, layout.root / path, aside, modes)
+    return tuple(copies)
+
+
+def _own_path(path: str) -> str:
+    """The same names as far as ours are spelt so, everything else in them as percent codes."""
+    return "/".join(_own_name(name) for name in path.split("/"))
+
+
+def _own_name(name: str) -> str:
+    encoded = _FOREIGN.sub(lambda match: _percent_codes(match[0]), name)
+    return encoded[-_LONGEST_NAME:]
+
+
+def _percent_codes(text: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in os.fsencode(text))

@@ -23,7 +23,7 @@ from hsmirror.archive.lock import exclusive
 from hsmirror.archive.receipts import FileReceipt, PendingReceipt, instant
 from hsmirror.archive.retention import drop_superseded
 from hsmirror.archive.shards import Form
-from hsmirror.archive.sums import write_sums
+from hsmirror.archive.sums import bring_up_to_date
 from hsmirror.clock import Clock, SystemClock, iso_utc
 from hsmirror.errors import (
     BudgetExhaustedError,
@@ -390,7 +390,7 @@ class _Run:
 
     def _close_archive(self, report: RunReport) -> None:
         self._receipts.merge()
-        write_sums(self.layout, self._receipts, self.modes, now=self._clock.epoch())
+        bring_up_to_date(self.layout, self._receipts, self.modes)
         if self._stages is None or not self._stages.context.committer.has_failed:
             durable.clear_folder(self.layout.root, self.layout.staging_of(self._id))
         keep_seconds = self._settings.archive.keep_superseded_seconds

@@ -27,7 +27,8 @@ MODES = Modes()
 ROW = b"{}\n"
 SHARD = "experiment_id=e/data_type=events/room_id=r/part-00000.ndjson"
 FOLDER = SHARD.rpartition("/")[0]
-RECEIPTS = "receipts/run.jsonl"
+RUN = "20260101T000000Z-a"
+RECEIPTS = f"receipts/{RUN}.jsonl"
 FILES = "experiment_id=e/files/room_id=r"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is of is read from /proc")
@@ -99,7 +100,7 @@ def placement(layout: Layout, name: str = "1.staged", path: str = SHARD) -> Plac
 
 
 async def commit(layout: Layout, *commits: Commit) -> None:
-    receipts = AllReceipts(layout, MODES, "run")
+    receipts = AllReceipts(layout, MODES, RUN)
     await Committer(layout, receipts, MODES, "run").commit(*commits)
 
 

@@ -20,7 +20,7 @@ class Number(msgspec.Struct):
     n: int
 
 
-def require_even(number: Number) -> None:
+def require_even(_: bytes, number: Number) -> None:
     if number.n % 2:
         raise ValueError("odd")
 

@@ -31,6 +31,7 @@ from hsmirror.archive.receipts import (
     ShardReceipt,
     encode,
     require_sane,
+    with_check,
 )
 from hsmirror.archive.segments import MOST_OPEN_SEGMENTS, MOST_SEGMENTS, Receipts, segments
 from hsmirror.errors import StorageError
@@ -277,13 +278,80 @@ def test_a_segment_that_cannot_be_read_is_an_error_of_the_disk(tmp_path: Path) -
 def test_what_a_newer_version_wrote_into_a_receipt_outlives_a_merge(tmp_path: Path) -> None:
     opened(tmp_path).append([shard("one")])
     (segment,) = segments(Layout(tmp_path))
-    segment.write_bytes(segment.read_bytes().replace(b'"kind"', b'"colour":"blue","kind"') + b"{broken\n")
+    newer = with_check(encode(shard("one"))[:-21].replace(b'"kind"', b'"colour":"blue","kind"') + b"}")
+    segment.write_bytes(newer + b"\n{broken\n")
     receipts = opened(tmp_path)
     assert list(receipts) == [shard("one")]
     receipts.merge()
     (merged,) = segments(Layout(tmp_path))
     assert b'"colour":"blue"' in merged.read_bytes()
     assert b"broken" not in merged.read_bytes()
+
+
+def test_a_line_of_a_kind_that_a_newer_version_knows_outlives_a_merge_and_one_that_damage_made_does_not(
+    tmp_path: Path,
+) -> None:
+    opened(tmp_path).append([shard("one")])
+    (segment,) = segments(Layout(tmp_path))
+    newer = with_check(b'{"kind":"hologram","of":"e"}')
+    segment.write_bytes(segment.read_bytes() + newer + b"\n" + newer.replace(b'"e"', b'"f"') + b"\n")
+    receipts = opened(tmp_path)
+    assert receipts.unreadable_lines == [f"{segment.name}, line 3"]
+    receipts.merge()
+    (merged,) = segments(Layout(tmp_path))
+    assert merged.read_bytes() == encode(shard("one")) + newer + b"\n"
+    assert opened(tmp_path).unreadable_lines == []
+
+
+@pytest.mark.parametrize("receipt", ONE_OF_EACH, ids=lambda receipt: type(receipt).__name__)
+@given(at=st.integers(0, 10_000), bit=st.integers(0, 7))
+@settings(max_examples=25)
+def test_fault_120_a_flipped_bit_makes_a_line_unreadable_or_leaves_its_meaning(
+    tmp_path_factory: pytest.TempPathFactory, receipt: Receipt, at: int, bit: int
+) -> None:
+    root = tmp_path_factory.mktemp("archive")
+    opened(root).append([receipt, shard("last")])
+    (segment,) = segments(Layout(root))
+    content = bytearray(segment.read_bytes())
+    content[at % (len(encode(receipt)) - 1)] ^= 1 << bit
+    segment.write_bytes(content)
+    receipts = opened(root)
+    assert [each for each in receipts if each.key != "last"] in ([], [receipt])
+    assert receipts.unreadable_lines or receipts.get(receipt.key) == receipt
+
+
+def test_lines_of_an_older_version_have_no_check_and_get_one_by_a_merge(tmp_path: Path) -> None:
+    opened(tmp_path).append([shard("one")])
+    (segment,) = segments(Layout(tmp_path))
+    with_its_check = segment.read_bytes()
+    segment.write_bytes(with_its_check[:-21] + b"}\n")
+    receipts = opened(tmp_path)
+    assert list(receipts) == [shard("one")]
+    receipts.rewrite(lambda each: each)
+    assert segments(Layout(tmp_path))[0].read_bytes() == with_its_check
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "20260101T000000Z-a (1).jsonl",
+        "Copy of 20260101T000000Z-a.jsonl",
+        "20260101T000000Z-a.sync-conflict-20260102-101010-ABCDEFG.jsonl",
+        "20260101T000000Z-a (conflicted copy 2026-01-02).jsonl",
+        "20260101T000000Z-a-PC of mine.jsonl",
+        "zzzz.jsonl",
+        ".jsonl",
+    ],
+)
+def test_fault_95_a_copy_of_a_segment_is_neither_read_nor_merged(tmp_path: Path, name: str) -> None:
+    opened(tmp_path).append([shard("one")])
+    copy = tmp_path / "receipts" / name
+    copy.write_bytes(encode(shard("one", rows=7)) + encode(shard("two")))
+    receipts = opened(tmp_path)
+    assert list(receipts) == [shard("one")]
+    receipts.rewrite(lambda each: each)
+    assert list(opened(tmp_path)) == [shard("one")]
+    assert copy.exists()
 
 
 def test_a_rewrite_leaves_out_what_is_to_count_no_more_and_changes_the_rest(tmp_path: Path) -> None:

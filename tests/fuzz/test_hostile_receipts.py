@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,16 +14,28 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracle import differences
 from sync_runs import run_sync
 
 from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout, is_own_path
-from hsmirror.archive.receipts import FORMAT, IntentReceipt, Marker, write_marker
+from hsmirror.archive.receipts import (
+    FORMAT,
+    AbsenceReceipt,
+    Claim,
+    ForgottenReceipt,
+    IntentReceipt,
+    ListReceipt,
+    Marker,
+    ShardReceipt,
+    read_marker,
+    write_marker,
+)
 from hsmirror.archive.segments import Receipts, segments
 from hsmirror.archive.status import status
+from hsmirror.archive.sums import bring_up_to_date
 from hsmirror.archive.verify import verify
 from hsmirror.clock import ManualClock
 from hsmirror.errors import DamagedError, Exit, HsmirrorError, UsageError
@@ -299,11 +312,11 @@ def test_fault_64_a_link_is_found_wherever_in_a_path_it_stands() -> None:
 
 # --- segments ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["zzzz.jsonl", "00000000T000000Z-.jsonl", ".jsonl"])
-def test_fault_51_any_name_of_a_segment_leaves_room_for_the_next_run(name: str) -> None:
+def test_fault_95_what_no_run_can_have_called_so_is_no_segment_and_stays(name: str) -> None:
     with archive_with(line(LIST), segment=name) as root:
-        receipts = opened(root)
-        assert len(list(receipts)) == 1
-        assert [path.name for path in segments(Layout(root))] == [name]
+        assert list(opened(root)) == []
+        assert segments(Layout(root)) == []
+        assert (root / "receipts" / name).exists()
 
 
 def test_fault_51_a_segment_of_the_end_of_time_is_named() -> None:
@@ -311,6 +324,123 @@ def test_fault_51_a_segment_of_the_end_of_time_is_named() -> None:
     name = "99991231T235959Z-aaaa.jsonl"
     with archive_with(line(LIST), segment=name) as root, pytest.raises(UsageError, match=name):
         opened(root)
+
+
+# --- whatever happens to what vouches -----------------------------------------------------------------------
+ROWS = b'{"id":1}\n'
+ARCHIVE = "20260101T000000Z-aaaa", "20260102T000000Z-bbbb", "20260103T000000Z-cccc"
+
+
+def vouched_archive(root: Path, *, last_run_ends: bool = True) -> Layout:
+    """Receipts of every kind, of three runs; the last one may have been killed before it came to its end."""
+    layout = Layout(root)
+    write_marker(layout, Marker(FORMAT, "https://api.example.com", "2026-01-01T00:00:00Z"), MODES)
+    for number, run_id in enumerate(ARCHIVE):
+        receipts = Receipts(layout, MODES, run_id)
+        receipts.append(
+            [
+                sound_shard(layout, number, "a"),
+                sound_shard(layout, number, "b"),
+                ListReceipt(
+                    experiment="e", data_type=f"events{number}", is_complete=number > 1, why="it moved"
+                ),
+                AbsenceReceipt(what=f"data/{number}", why="404", until_epoch=1.5),
+                ForgottenReceipt(person=f"{number}" * 64, salt="ab", began_at="2026-01-01", finished_at="2026"),
+            ]
+        )
+        if last_run_ends or run_id != ARCHIVE[-1]:
+            bring_up_to_date(layout, receipts, MODES)
+    return layout
+
+
+def sound_shard(layout: Layout, number: int, room: str) -> ShardReceipt:
+    path = f"experiment_id=e/data_type=events{number}/room_id={room}/part-00000.ndjson"
+    (layout.root / path).parent.mkdir(parents=True)
+    (layout.root / path).write_bytes(ROWS)
+    return ShardReceipt(
+        path=path,
+        experiment="e",
+        data_type=f"events{number}",
+        room=room,
+        rows=1,
+        size_bytes=len(ROWS),
+        sha256=hashlib.sha256(ROWS).hexdigest(),
+        content_bytes=len(ROWS),
+        content_sha256=hashlib.sha256(ROWS).hexdigest(),
+        complete_for=(Claim(participant="p"),),
+    )
+
+
+def meaning(layout: Layout) -> tuple[Any, ...]:
+    """What readers make of it: those who have hsmirror, and those who have `sha256sum`."""
+    receipts = Receipts(layout, MODES, "reader")
+    return (
+        read_marker(layout),
+        {each.key: each for each in receipts},
+        set(layout.sums.read_bytes().splitlines()),
+    )
+
+
+def changed(draw: st.DataObject, content: bytes, *, only_bits: bool) -> bytes | None:
+    """Bits flipped, the file cut, bytes or lines dropped or doubled; None: the file is gone."""
+    how = (
+        "bit"
+        if only_bits
+        else draw.draw(st.sampled_from(["bit", "cut", "drop", "double", "line", "again", "gone"]))
+    )
+    at = draw.draw(st.integers(0, max(len(content) - 1, 0)))
+    lines = content.splitlines(keepends=True)
+    line_number = draw.draw(st.integers(0, max(len(lines) - 1, 0)))
+    match how:
+        case "bit":
+            flipped = content[at] ^ (1 << draw.draw(st.integers(0, 7)))
+            return content[:at] + bytes([flipped]) + content[at + 1 :]
+        case "cut":
+            return content[:at]
+        case "drop":
+            return content[:at] + content[at + draw.draw(st.integers(1, 300)) :]
+        case "double":
+            size = draw.draw(st.integers(1, 300))
+            return content[: at + size] + content[at : at + size] + content[at + size :]
+        case "line":
+            return b"".join(lines[:line_number] + lines[line_number + 1 :])
+        case "again":
+            return b"".join(lines[: line_number + 1] + lines[line_number:])
+    return None
+
+
+@pytest.fixture(scope="module")
+def vouched(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """Such archives, by whether their last run has ended."""
+    roots = {ends: tmp_path_factory.mktemp("vouched") for ends in (True, False)}
+    for ends, root in roots.items():
+        vouched_archive(root, last_run_ends=ends)
+        assert verify(root).is_sound
+    return roots
+
+
+@given(draw=st.data(), last_run_ends=st.booleans())
+@settings(max_examples=100)
+def test_fault_120_whatever_happens_to_one_of_what_vouches_is_noticed_or_changes_nothing(
+    vouched: dict[bool, Path], draw: st.DataObject, last_run_ends: bool
+) -> None:
+    """Of a run that was killed, whose lines nothing counts yet, no more than a change of a line is noticed."""
+    before = meaning(Layout(vouched[last_run_ends]))
+    with tempfile.TemporaryDirectory() as scratch:
+        layout = Layout(shutil.copytree(vouched[last_run_ends], Path(scratch, "archive")))
+        paths = [layout.marker, layout.sums, layout.head, *segments(layout)]
+        path = draw.draw(st.sampled_from(paths))
+        is_of_killed = not last_run_ends and path == paths[-1]
+        content = changed(draw, path.read_bytes(), only_bits=is_of_killed)
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+        try:
+            is_noticed = not verify(layout.root).is_sound
+        except HsmirrorError:
+            is_noticed = True
+        assert is_noticed or meaning(layout) == before
 
 
 # --- a whole run ------------------------------------------------------------------------------------------
