@@ -45,7 +45,10 @@ class LineDecoder(Generic[_T]):
             value = self._decoder.decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
-        return value if self._require is None else self._required(line, value, self._require)
+        if self._require is None:
+            return value
+        ((_, required),) = self._required([(line, value)], self._require)
+        return required
 
     def all(self, chunk: bytes) -> list[_T] | None:
         """The values in a chunk, however they are spread over its lines; None where something is amiss."""
@@ -66,16 +69,19 @@ class LineDecoder(Generic[_T]):
             return [(line, self.one(line)) for line in lines]
         if self._require is None:
             return list(zip(lines, values, strict=True))
-        pairs = zip(lines, values, strict=True)
-        return [(line, self._required(line, value, self._require)) for line, value in pairs]
+        return list(self._required(zip(lines, values, strict=True), self._require))
 
     @staticmethod
-    def _required(line: bytes, value: _T, require: Callable[[bytes, _T], None]) -> _T | None:
-        try:
-            require(line, value)
-        except ValueError:
-            return None
-        return value
+    def _required(
+        pairs: Iterable[tuple[bytes, _T]], require: Callable[[bytes, _T], None]
+    ) -> Iterator[tuple[bytes, _T | None]]:
+        for line, value in pairs:
+            try:
+                require(line, value)
+            except ValueError:
+                yield line, None
+            else:
+                yield line, value
 
 
 class HeldFile:

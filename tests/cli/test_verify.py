@@ -168,3 +168,50 @@ def test_what_was_lost_in_a_repair_is_told_and_ends_with_6_although_all_files_ma
     ended = hsmirror("verify", "here", "--repair", program=program)
     assert (ended.status, "of its 5 rows the server has 0 still" in ended.err) == (6, True)
     assert "not all that they held could be had" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("field", "what", "advice"),
+    [
+        ("unvouched", "receipts/20260101T000000Z-aaaa.jsonl: it is missing", "the next sync, or --repair"),
+        ("strays", "experiment_id=e/data_type=events/room_id=r/part-00000 (1).ndjson.gz", "puts copies aside"),
+        ("strays", "receipts/Copy of 20260101T000000Z-aaaa.jsonl", "move it out of the archive"),
+    ],
+)
+def test_faults_95_and_120_what_vouches_no_more_and_strays_are_named_with_what_to_do(
+    hsmirror: Command, field: str, what: str, advice: str
+) -> None:
+    report = VerifyReport(archive="a", checked_files=3, **{field: (what,)})  # type: ignore[arg-type]
+
+    ended = hsmirror("verify", "here", program=FakeProgram({"verify": report}))
+
+    assert ended.status == Exit.DAMAGED
+    assert what in ended.err
+    assert advice in " ".join(ended.err.split())
+    assert "damaged: " in ended.out
+
+
+def test_what_is_behind_is_told_and_no_damage(hsmirror: Command) -> None:
+    report = VerifyReport(archive="a", notes=("SHA256SUMS is behind",))
+
+    ended = hsmirror("verify", "here", program=FakeProgram({"verify": report}))
+
+    assert (ended.status, "SHA256SUMS is behind" in ended.err) == (0, True)
+
+
+def test_fault_95_repair_puts_a_stray_shard_aside_and_deletes_nothing(
+    hsmirror: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPERSTUDY_API_KEY", KEY)
+    monkeypatch.setenv("HYPERSTUDY_BASE_URL", "http://127.0.0.1:1/api/v3")
+    hsmirror("demo", "--rooms", "1")
+    shard = next((home / "hsmirror-demo").glob("*/data_type=events/*/*.ndjson.gz"))
+    stray = shard.with_name("part-00000 (conflicted copy).ndjson.gz")
+    stray.write_bytes(shard.read_bytes())
+    assert hsmirror("verify", "hsmirror-demo").status == Exit.DAMAGED
+
+    ended = hsmirror("verify", "hsmirror-demo", "--repair")
+
+    assert (ended.status, stray.exists(), shard.exists()) == (0, False, True)
+    (aside,) = (home / "hsmirror-demo/.hsmirror/superseded").rglob("part-00000%20*")
+    assert aside.read_bytes() == shard.read_bytes()
