@@ -8,6 +8,7 @@ not matter, nor does an id that the server resolved, as long as the rows name th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -55,7 +56,7 @@ def require_answer(page: Page, key: ListKey, asked: Mapping[str, str]) -> Page:
     elif _differs(query.get("participantId"), ""):
         raise _not_the_answer("participant", query.get("participantId"))
     _require_range(query, asked, metadata.get("timestamp"))
-    return page
+    return _doubted(page, key)
 
 
 def parse_answer(body: bytes, experiment: str, *, is_definition: bool) -> tuple[Any, bytes]:
@@ -114,11 +115,24 @@ def _require_rows_of_key(page: Page, key: ListKey, *, is_confirmed: bool) -> Non
 
     A room's list may have rows of its break-out rooms as well; they are filed by what they say.
     """
-    if is_confirmed or key.data_type.name == "deployments":
+    if is_confirmed or not key.experiment or key.data_type.name == "deployments":
         return
     if key.room is not None and key.scope is Scope.ROOM:
         _require_named("room", key.room, page.rooms)
     _require_named("experiment", key.experiment, page.experiments)
+
+
+def _doubted(page: Page, key: ListKey) -> Page:
+    """Rows of other experiments are left out; a list that has some is not taken for this one's whole list.
+
+    A server may list all deployments of a user, whatever experiment is asked for.
+    """
+    others = set(page.experiments) - {None, key.experiment}
+    if not others or not key.experiment or key.data_type.name == "deployments":
+        return page
+    shown = "".join(filter(str.isprintable, (min(filter(None, others)))[:80]))
+    warning = f"rows of another experiment came, {shown!r}; they were left out"
+    return replace(page, warnings=(*page.warnings, warning))
 
 
 def _require_named(what: str, asked: str, named: Sequence[str | None]) -> None:

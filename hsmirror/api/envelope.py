@@ -59,25 +59,38 @@ class Page:
         if not count:
             return self
         limit = self.pagination.limit
-        return replace(
-            self,
-            rows=self.rows[count:],
-            ids=self.ids[count:],
-            rooms=self.rooms[count:],
-            experiments=self.experiments[count:],
-            pagination=replace(self.pagination, limit=limit - count) if limit else self.pagination,
-        )
+        pagination = replace(self.pagination, limit=limit - count) if limit else self.pagination
+        return replace(self._cut(slice(count, None)), pagination=pagination)
 
     def first(self, count: int) -> Page:
         """The same page cut to its first `count` rows."""
-        if count >= len(self.rows):
+        return self if count >= len(self.rows) else self._cut(slice(count))
+
+    def only(self, numbers: Sequence[int]) -> Page:
+        """The same page with these of its rows alone."""
+        if len(numbers) == len(self.rows):
             return self
         return replace(
             self,
-            rows=self.rows[:count],
-            ids=self.ids[:count],
-            rooms=self.rooms[:count],
-            experiments=self.experiments[:count],
+            rows=[self.rows[number] for number in numbers],
+            ids=[self.ids[number] for number in numbers],
+            rooms=[self.rooms[number] for number in numbers],
+            experiments=[self.experiments[number] for number in numbers] if self.experiments else (),
+        )
+
+    def of(self, experiments: set[str | None]) -> Page:
+        """The same page without the rows that name another experiment than one of these."""
+        if experiments.issuperset(self.experiments):
+            return self
+        return self.only([number for number, each in enumerate(self.experiments) if each in experiments])
+
+    def _cut(self, rows: slice) -> Page:
+        return replace(
+            self,
+            rows=self.rows[rows],
+            ids=self.ids[rows],
+            rooms=self.rooms[rows],
+            experiments=self.experiments[rows],
         )
 
 

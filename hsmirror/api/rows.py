@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 
 from hsmirror.api.json_texts import loads
+from hsmirror.api.times import epoch_of
 from hsmirror.model import DataType
 
 Row: TypeAlias = "bytes | msgspec.Raw"
@@ -47,6 +48,17 @@ def row_id(row: bytes, data_type: DataType) -> str | None:
     except (msgspec.DecodeError, RecursionError):
         return _first_member(loads(row.decode("utf-8", "replace")), data_type.id_fields)
     return _first_text(decoded, data_type.id_fields)
+
+
+def row_times(row: bytes, data_type: DataType) -> tuple[float, ...]:
+    """When a stored row is from, in epoch seconds, by each of its type's fields that can be read."""
+    try:
+        decoded = _key_decoder(data_type.time_fields).decode(row)
+        values = [getattr(decoded, name) for name in data_type.time_fields]
+    except (msgspec.DecodeError, RecursionError):
+        fields = loads(row.decode("utf-8", "replace"))
+        values = [fields.get(name) for name in data_type.time_fields] if isinstance(fields, dict) else []
+    return tuple(epoch for value in values if (epoch := epoch_of(value)) is not None)
 
 
 @cache

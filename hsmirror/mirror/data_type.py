@@ -82,6 +82,7 @@ class TypeMirror:
             self._window,
             held=held,
             is_full=self._policy.is_full,
+            is_known=rooms.is_own,
         )
         self._lists = ListsByRoom(
             context,
@@ -121,6 +122,7 @@ class TypeMirror:
             await self._ask_again()
         except UpstreamError as error:
             self._failed(error)
+        await self._outcome.take_out_moved()
         if self._absent:
             self._context.tally.note(f"{self._what}: {self._absent}")
             self._context.absent[self._what] = self._absent

@@ -14,6 +14,7 @@ from hsmirror.api.echo import require_answer
 from hsmirror.api.envelope import Page, parse_page
 from hsmirror.api.memory import AnswerMemory
 from hsmirror.api.paging import Ask, Claims, Cursor
+from hsmirror.api.times import wider_range
 from hsmirror.errors import InvalidParameterError, TimedOutError
 from hsmirror.mirror.fetch import Fetcher, Request, Reservation
 from hsmirror.model import ListKey, Scope
@@ -86,10 +87,7 @@ def page_request(key: ListKey, ask: Ask) -> Request:
     if key.scope is Scope.PARTICIPANT and key.room is not None:
         params["roomId"] = key.room
     if data_type.takes_time_range:
-        if key.window.start is not None:
-            params["startTime"] = key.window.start
-        if key.window.end is not None:
-            params["endTime"] = key.window.end
+        params |= wider_range(key.window)
     return Request(
         endpoint=endpoint_of(path, data_type.name),
         path=path,

@@ -78,18 +78,22 @@ class RowSet:
 
     def without(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """Those of `rows` that are not in this set; a content is used up as often as it was added."""
+        return (row for _, row in self.without_numbered(rows))
+
+    def without_numbered(self, rows: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+        """The same, each with its place among `rows`."""
         left = self._contents.copy()
-        for row in rows:
+        for number, row in enumerate(rows):
             row_id = self.identity(row)
             if row_id is not None:
                 if _id_digest(row_id) not in self._ids:
-                    yield row
+                    yield number, row
                 continue
             digest = content_digest(row)
             if left[digest] > 0:
                 left[digest] -= 1
             else:
-                yield row
+                yield number, row
 
     def __len__(self) -> int:
         return len(self._ids) + self._contents.total()

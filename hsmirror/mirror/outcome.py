@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
+import anyio
 import anyio.to_thread
 
 from hsmirror.api.envelope import members_of
 from hsmirror.archive.layout import sidecar_path
 from hsmirror.archive.receipts import WHOLE, Claim
 from hsmirror.archive.shards import StagedPart
+from hsmirror.errors import DamagedError
+from hsmirror.mirror.asked import Asked
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.documents import document_commit
+from hsmirror.mirror.moved import RoomRows, moved_rows, without
 from hsmirror.mirror.night import HeldList, Room
 from hsmirror.mirror.parts import kept_bytes
-from hsmirror.mirror.reading import ProvenList, identity_of
+from hsmirror.mirror.reading import ProvenList
 from hsmirror.mirror.report import Problem
 from hsmirror.mirror.settle import Settled, Shelf
+from hsmirror.mirror.write import rows_of, write_rows
 from hsmirror.model import DataType, Window
 
 _TIMELINE_MEMBERS = ("timeline", "variableNames", "matrixColumns", "droppedWrites", "mode")
+
+_NOTHING: array[int] = array("q")
 
 _ROOMS_SETTLED_AT_ONCE = 128
 """In one go of a worker thread, which cannot be interrupted."""
@@ -37,7 +47,8 @@ class _Rows:
 class Outcome:
     """Settles and commits what is read of one data type, and keeps count of it.
 
-    `held` is what was there before; `is_full` says that an empty list is meant to be believed.
+    `held` is what was there before; `is_full` says that an empty list is meant to be believed, `is_known` that
+    a room is this experiment's.
     """
 
     def __init__(
@@ -49,12 +60,18 @@ class Outcome:
         *,
         held: HeldList | None,
         is_full: bool,
+        is_known: Callable[[str], bool],
     ) -> None:
         self._context = context
         self._experiment = experiment
         self._type = data_type
         self._window = window
         self._is_full = is_full
+        self._is_known = is_known
+        self._before = held
+        self._new: dict[Room, array[int] | None] = {}
+        """Of rooms that got rows in this run: what came; None where that is not told from the rest."""
+        self._at_work: defaultdict[Room, anyio.Lock] = defaultdict(anyio.Lock)
         self._rows: dict[Room, _Rows] = {}
         if held is not None:
             self._rows = {
@@ -150,33 +167,12 @@ class Outcome:
                 room=where or "",
             )
             return
-        settle = partial(
-            self._context.settlement.settle,
-            claim=claim if found.is_proven else None,
-            is_narrow=claim != WHOLE,
-            identity=identity_of(self._type),
-        )
-
-        def settle_some(some: Sequence[Room], in_memory_bytes: int) -> list[Settled]:
-            settled: list[Settled] = []
-            for room in some:
-                parts = found.parts.take(room, in_memory_bytes=in_memory_bytes)
-                in_memory_bytes -= kept_bytes(parts)
-                settled.append(settle(Shelf(self._experiment, self._type.name, room), parts))
-            return settled
-
+        asked = Asked(self._type, claim, is_proven=found.is_proven)
         waiting = iter(rooms)
         while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
-            with self._context.staging.unpublished(found.parts.small_bytes(some)) as in_memory_bytes:
-                if len(some) == 1 and self._is_quick(some[0], found, in_memory_bytes):
-                    settled = settle_some(some, in_memory_bytes)
-                else:
-                    settled = await anyio.to_thread.run_sync(
-                        settle_some, some, in_memory_bytes, limiter=self._context.settling
-                    )
-                await self._context.committer.commit(*[each.commit for each in settled if each.commit])
-            for room, each in zip(some, settled, strict=True):
-                self._take_in(room, each)
+            await self._settle_some(found, some, asked)
+        if others := [room for room in found.parts if room not in set(rooms)]:
+            await self._file_elsewhere(found, others, list_of=rooms[0])
         self.rows_read += found.rows
         if not found.is_proven:
             self.fail(found.note)
@@ -187,9 +183,99 @@ class Outcome:
         if found.note:
             self.note(found.note)
 
+    async def _settle_some(self, found: ProvenList, some: Sequence[Room], asked: Asked) -> None:
+        def settle_all(in_memory_bytes: int) -> list[Settled]:
+            settled: list[Settled] = []
+            for room in some:
+                parts = found.parts.take(room, in_memory_bytes=in_memory_bytes)
+                in_memory_bytes -= kept_bytes(parts)
+                settled.append(self._context.settlement.settle(self._shelf(room), parts, asked))
+            return settled
+
+        async with self._alone_with(some):
+            with self._context.staging.unpublished(found.parts.small_bytes(some)) as in_memory_bytes:
+                if len(some) == 1 and self._is_quick(some[0], found, in_memory_bytes):
+                    settled = settle_all(in_memory_bytes)
+                else:
+                    settled = await anyio.to_thread.run_sync(
+                        settle_all, in_memory_bytes, limiter=self._context.settling
+                    )
+                await self._context.committer.commit(*[each.commit for each in settled if each.commit])
+            for room, each in zip(some, settled, strict=True):
+                self._take_in(room, each)
+
+    @asynccontextmanager
+    async def _alone_with(self, rooms: Sequence[Room]) -> AsyncIterator[None]:
+        """Lists of several rooms may be settled at once, and one may have rows of another's room."""
+        if len(rooms) > 1:  # a list that is read by itself
+            yield
+            return
+        async with self._at_work[rooms[0]]:
+            yield
+
+    async def _file_elsewhere(self, found: ProvenList, others: Sequence[Room], *, list_of: Room) -> None:
+        """Rows that name another room than the one whose list they came in: added there, if it is known.
+
+        That says nothing about the other room's list.
+        """
+        asked = Asked(self._type, is_proven=False, only_adds=True)
+        known = [room for room in others if room is not None and self._is_known(room)]
+        for room in known:
+            await self._settle_some(found, [room], asked)
+        if known:
+            self.note(f"the list of room {list_of} has rows of {_named(known)}; they are filed there")
+        if unknown := [room for room in others if room not in set(known)]:
+            self.fail(
+                f"the list of room {list_of} has rows of {_named(unknown)}, which the server does not list as "
+                "this experiment's; they were left out",
+                room=list_of or "",
+            )
+
+    async def take_out_moved(self) -> None:
+        """Rows that are gone from one room and came in another leave the former: a row stands once."""
+        if not any(each.gone for each in self._rows.values()) or not self._new:
+            return
+        rooms = [
+            RoomRows(room, partial(self._rows_held, room), each.held, each.gone, self._new.get(room, _NOTHING))
+            for room, each in self._rows.items()
+            if each.held
+        ]
+        try:
+            moved = await anyio.to_thread.run_sync(
+                moved_rows, rooms, self._type, limiter=self._context.settling
+            )
+            for room, contents in moved.items():
+                await self._take_out(room, contents)
+        except DamagedError as error:
+            self.note(f"whether rows have moved to another room cannot be told: {error}")
+
+    async def _take_out(self, room: Room, contents: Counter[bytes]) -> None:
+        """From a room's shard, the older generation kept."""
+        count, gone = contents.total(), self._rows[room].gone
+        settlement, shelf = self._context.settlement, self._shelf(room)
+
+        def reduce() -> Settled:
+            # Those that are gone stand last: of rows that are alike, the others stay.
+            rows = without(self._rows_held(room), contents)
+            left = write_rows(rows, self._context.staging.builder())
+            return settlement.reduced(shelf, left, gone_rows=gone - count)
+
+        settled = await anyio.to_thread.run_sync(reduce, limiter=self._context.settling)
+        if settled.commit is not None:
+            await self._context.committer.commit(settled.commit)
+        self._take_in(room, settled)
+        self.note(f"{count} rows of room {room} are in another room now; the older shard is kept as superseded")
+
+    def _rows_held(self, room: Room) -> Iterator[bytes]:
+        receipts = self._shelf(room).held(self._context.receipts)
+        return rows_of(self._context.layout.absolute(each.path) for each in receipts if each.sha256)
+
+    def _shelf(self, room: Room) -> Shelf:
+        return Shelf(self._experiment, self._type.name, room)
+
     def _is_quick(self, room: Room, found: ProvenList, in_memory_bytes: int) -> bool:
         """Is it small, and nothing of it held? To seal and settle it takes less than to have a thread do it."""
-        shelf = Shelf(self._experiment, self._type.name, room)
+        shelf = self._shelf(room)
         is_in_memory = in_memory_bytes > 0 or not found.parts.small_bytes([room])
         return is_in_memory and found.parts.is_quick(room) and not self._context.settlement.holds(shelf)
 
@@ -200,8 +286,7 @@ class Outcome:
         """
         if left is None:
             return
-        shelf = Shelf(self._experiment, self._type.name, None)
-        settled = await anyio.to_thread.run_sync(self._context.settlement.reduced, shelf, left)
+        settled = await anyio.to_thread.run_sync(self._context.settlement.reduced, self._shelf(None), left)
         if settled.commit is not None:
             await self._context.committer.commit(settled.commit)
         self._take_in(None, settled)
@@ -216,6 +301,8 @@ class Outcome:
 
     def _take_in(self, room: Room, settled: Settled) -> None:
         self._rows[room] = _Rows(settled.rows, settled.gone_rows)
+        if (new := self._new_rows(room, settled)) is None or new:
+            self._new[room] = new
         self.changed_shards += settled.changed_shards
         if settled.changed_shards:
             self.changed_rooms.add(room)
@@ -223,3 +310,18 @@ class Outcome:
             self.note(settled.note)
         if settled.problem:
             self.fail(settled.problem, room=room or "", was_read=True)
+
+    def _new_rows(self, room: Room, settled: Settled) -> array[int] | None:
+        """The marks of what came since the other rooms were last known; None where all of it may have."""
+        if self._before is None:
+            return settled.new_rows
+        before = self._before.rooms.get(room)
+        if before is None or not before.is_proven:
+            return None
+        return settled.new_rows if before.changed_at <= self._before.whole_at else None
+
+
+def _named(rooms: Sequence[Room]) -> str:
+    """The first few of some rooms."""
+    shown = ", ".join("no room" if room is None else f"room {room}" for room in rooms[:3])
+    return f"{shown} and {len(rooms) - 3} more" if len(rooms) > 3 else shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hsmirror.api.envelope import Page
@@ -45,8 +46,9 @@ async def read_ids(reader: ListReader, key: ListKey, on_rows: OnRows | None = No
     """
     passes: list[PassFacts] = []
     found: dict[IdAndRoom, None] = {}
+    strangers: set[IdAndRoom] = set()
     while True:
-        ids = _Collector(on_rows)
+        ids = _Collector(key.experiment, strangers, on_rows)
         try:
             reading = await reader.read(key, ids)
         except (KeyRefusedError, BudgetExhaustedError):
@@ -55,14 +57,14 @@ async def read_ids(reader: ListReader, key: ListKey, on_rows: OnRows | None = No
             found.update(dict.fromkeys(ids.found))
             if not found:
                 raise
-            return ProvenIds(tuple(found), f"it broke off: {error}")
+            return ProvenIds(_own(found, strangers), f"it broke off: {error}")
         found.update(dict.fromkeys(ids.found))
         passes.append(_facts(reading, ids.found))
         verdict = judge(passes, distinct_in_all=len(found))
         if verdict.judgement is Judgement.UNPROVEN:
-            return ProvenIds(tuple(found), verdict.note)
+            return ProvenIds(_own(found, strangers), verdict.note)
         if verdict.judgement is Judgement.PROVEN:
-            return ProvenIds(tuple(found), shortfall=_shortfall(reading, len(found)))
+            return ProvenIds(_own(found, strangers), shortfall=_shortfall(reading, len(found)))
 
 
 def _facts(reading: Reading, found: list[IdAndRoom]) -> PassFacts:
@@ -79,12 +81,26 @@ def _shortfall(reading: Reading, count: int) -> str:
 
 @dataclass(slots=True)
 class _Collector:
-    """A sink that keeps ids and rooms alone; `on_rows` sees the rows."""
+    """A sink that keeps ids and rooms alone; `on_rows` sees the rows.
 
+    `strangers` are those of rows that name another experiment: part of the list that is to be proven, no more.
+    """
+
+    experiment: str
+    strangers: set[IdAndRoom]
     on_rows: OnRows | None
     found: list[IdAndRoom] = field(default_factory=list)
 
     async def write(self, page: Page) -> None:
-        if self.on_rows is not None:
-            self.on_rows(list(zip(page.rooms, page.rows, strict=True)))
         self.found.extend(zip(page.ids, page.rooms, strict=True))
+        own = page.of({None, self.experiment}) if self.experiment else page
+        if len(own.rows) < len(page.rows):
+            self.strangers.update(
+                set(zip(page.ids, page.rooms, strict=True)).difference(zip(own.ids, own.rooms, strict=True))
+            )
+        if self.on_rows is not None:
+            self.on_rows(list(zip(own.rooms, own.rows, strict=True)))
+
+
+def _own(found: Iterable[IdAndRoom], strangers: set[IdAndRoom]) -> tuple[IdAndRoom, ...]:
+    return tuple(each for each in found if each not in strangers)

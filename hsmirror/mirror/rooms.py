@@ -54,6 +54,7 @@ class ExperimentRooms:
         self._held_states: dict[str, RoomState] | None = None
         self._named: dict[str, None] = dict.fromkeys(wanted.rooms)
         self._upstream: dict[str, None] = {}
+        self._own: set[str | None] = set()
         self._telling = {data_type.name for data_type in types}
         self._all_told = anyio.Event()
         self._listed: list[str] | None = None
@@ -184,6 +185,11 @@ class ExperimentRooms:
         self._context.tally.unplaced.update(("room", room) for room in missing)
         self._wanted = replace(self._wanted, rooms=tuple(room for room in wanted if room in self._upstream))
         return list(self._wanted.rooms)
+
+    def is_own(self, room: str) -> bool:
+        """Is this room known to be this experiment's: listed, named by its rows, or held?"""
+        known = room in self._own or room in self._upstream or room in self._named
+        return known or room in self._context.held.rooms_of(self._wanted.experiment)
 
     async def known(self, asking: DataType) -> list[str]:
         """All rooms; waits for the types that may still name some. `asking` itself will name no more."""
@@ -316,10 +322,12 @@ class ExperimentRooms:
         key = ListKey(self._wanted.experiment, data_type, scope, scope_id)
         on_rows = self.seen if data_type in {_ROOMS, SESSIONS} else None
         try:
-            return await read_ids(self._context.reader, key, on_rows)
+            listed = await read_ids(self._context.reader, key, on_rows)
         except NotFoundError:
             return None
         except ForbiddenError as error:
             if not error.required_scopes:
                 raise
             return None
+        self._own.update(listed.rooms)
+        return listed

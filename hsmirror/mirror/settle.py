@@ -5,6 +5,7 @@ Nothing that is held is ever dropped: rows that a complete reading no longer sho
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -14,12 +15,15 @@ import msgspec
 
 from hsmirror.archive.durable import has_size
 from hsmirror.archive.layout import SUFFIXES, Layout, shard_path
-from hsmirror.archive.receipts import WHOLE, Claim, ShardReceipt
+from hsmirror.archive.receipts import Claim, ShardReceipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.archive.shards import ShardBuilder, StagedPart, sound_rows
 from hsmirror.errors import DamagedError, StorageError
+from hsmirror.mirror.asked import Asked
 from hsmirror.mirror.commit import Commit, Placement, file_sha256
-from hsmirror.mirror.merge import Identity, RowSet, by_content_where_ids_conflict, same_rows
+from hsmirror.mirror.merge import same_rows
+from hsmirror.mirror.merging import Merge
+from hsmirror.mirror.salvage import SalvagedPart, rows_not_shown
 from hsmirror.mirror.write import rows_of, rows_of_staged, write_rows
 
 
@@ -59,15 +63,13 @@ class Settled:
     note: str = ""
     problem: str = ""
     """What was held is lost, and could not be had again."""
+    new_rows: array[int] | None = None
+    """Marks of rows that were not held before; None where none of the room's were."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How shelves are settled in one run; `settle` is for a worker thread.
-
-    `claim` is what the reading proved complete, None where it proved nothing. `is_narrow` says that the
-    reading was of less than the whole list, so that rows it lacks are not gone.
-    """
+    """How shelves are settled in one run; `settle` is for a worker thread."""
 
     layout: Layout
     receipts: Receipts
@@ -82,53 +84,59 @@ class Settlement:
         paths = (shelf.path(0, compression) for compression in SUFFIXES)
         return any(path in self.receipts for path in paths)
 
-    def settle(
-        self,
-        shelf: Shelf,
-        staged: Sequence[StagedPart],
-        *,
-        claim: Claim | None,
-        is_narrow: bool,
-        identity: Identity,
-    ) -> Settled:
+    def settle(self, shelf: Shelf, staged: Sequence[StagedPart], asked: Asked) -> Settled:
+        """Hold what came, as it was `asked` for, against what is held."""
+        came = self._within(staged, asked) if asked.has_range else staged
         try:
-            settled = self._settle(shelf, staged, claim=claim, is_narrow=is_narrow, identity=identity)
+            settled = self._settle(shelf, came, asked)
         except DamagedError as error:
-            settled = self._salvaged(shelf, staged, claim=claim, identity=identity, why=str(error))
-        if settled.commit is None or not settled.commit.placements:
-            for part in staged:
-                if part.in_memory is None:
-                    part.path.unlink(missing_ok=True)
+            settled = self._salvaged(shelf, came, asked, why=str(error))
+        placed = {placement.staged for placement in settled.commit.placements} if settled.commit else set()
+        for part in {id(part): part for part in (*staged, *came)}.values():
+            if part.in_memory is None and part.path not in placed:
+                part.path.unlink(missing_ok=True)
         return settled
 
-    def reduced(self, shelf: Shelf, left: Sequence[StagedPart]) -> Settled:
+    def _within(self, staged: Sequence[StagedPart], asked: Asked) -> Sequence[StagedPart]:
+        """What is of the time range: a little more was asked for, since it is not known how bounds are read."""
+        if all(map(asked.admits, rows_of_staged(staged))):
+            return staged
+        return write_rows(filter(asked.admits, rows_of_staged(staged)), self.new_builder())
+
+    def reduced(self, shelf: Shelf, left: Sequence[StagedPart], *, gone_rows: int = 0) -> Settled:
         """What is held of a shelf reduced to `left`; the rest is held elsewhere, the older generation kept."""
         held = shelf.held(self.receipts)
-        return self._replaced(shelf, held, left, held[0].complete_for if held else (), 0)
+        return self._replaced(shelf, held, left, held[0].complete_for if held else (), gone_rows)
 
-    def _salvaged(
-        self,
-        shelf: Shelf,
-        staged: Sequence[StagedPart],
-        *,
-        claim: Claim | None,
-        identity: Identity,
-        why: str,
-    ) -> Settled:
+    def _salvaged(self, shelf: Shelf, staged: Sequence[StagedPart], asked: Asked, *, why: str) -> Settled:
         """Some of what is held is damaged: what came, and what of the rest is proven sound, take its place."""
-        held = shelf.held(self.receipts)
-        new = RowSet(identity)
-        for row in rows_of_staged(staged):
-            new.add(row)
-        left = list(new.without(chain.from_iterable(map(self._sound_rows, held))))
-        parts = write_rows(chain(rows_of_staged(staged), left), self.new_builder())
-        gone_rows = len(left) if claim == WHOLE else 0
-        settled = self._replaced(shelf, held, parts, merge_claims((), claim), gone_rows)
-        rows_before = sum(receipt.rows for receipt in held)
-        if settled.rows < rows_before:
-            lost = f"{why}; of its {rows_before} rows the server has {settled.rows - len(left)} still"
-            lost += f", and {len(left)} more could be read of it" if left else ""
-            return replace(settled, problem=f"{lost}. What is left of it is in .hsmirror/superseded/")
+        held = [receipt for receipt in shelf.held(self.receipts) if receipt.sha256 is not None]
+        salvaged = [SalvagedPart(receipt, sum(1 for _ in self._sound_rows(receipt))) for receipt in held]
+        rows_before, rows_read = (
+            sum(part.receipt.rows for part in salvaged),
+            sum(part.read_rows for part in salvaged),
+        )
+        merge = Merge(
+            lambda: chain.from_iterable(map(self._sound_rows, held)),
+            lambda: rows_of_staged(staged),
+            asked,
+            held_rows=rows_read,
+        )
+        parts = write_rows(merge.rows(), self.new_builder())
+        # Which rows of a whole list are not in it any more is known; how many others were gone is not.
+        gone_rows = merge.gone_rows if asked.is_whole else 0
+        settled = self._replaced(shelf, held, parts, merge_claims((), asked.proves), gone_rows)
+        settled = replace(settled, new_rows=merge.new_rows())
+        if lost := rows_not_shown(salvaged, rows_of_staged(staged)):
+            at_least = max(rows_before - settled.rows, held[0].gone_rows - merge.left_rows, 0)
+            known = f", and {at_least} of them are" if at_least else ""
+            where = f"room {shelf.room}" if shelf.room is not None else "no room"
+            return replace(
+                settled,
+                problem=f"{why}; {lost} of its {rows_before} rows (of {where}) may be lost{known}: they can "
+                f"neither be read any more nor be shown to be among the {settled.rows} that are held now. "
+                "What is left of it is in .hsmirror/superseded/",
+            )
         return replace(settled, note=f"{why}; its rows were fetched again")
 
     def _sound_rows(self, receipt: ShardReceipt) -> Iterator[bytes]:
@@ -141,34 +149,37 @@ class Settlement:
             return sound_rows(path)
         return rows_of([path])
 
-    def _settle(
-        self,
-        shelf: Shelf,
-        staged: Sequence[StagedPart],
-        *,
-        claim: Claim | None,
-        is_narrow: bool,
-        identity: Identity,
-    ) -> Settled:
+    def _settle(self, shelf: Shelf, staged: Sequence[StagedPart], asked: Asked) -> Settled:
         held = shelf.held(self.receipts)
         files = [receipt for receipt in held if receipt.sha256 is not None]
         # What replaces a complete list without being proven complete is not: only what stays keeps its claims.
         old_claims = held[0].complete_for if held else ()
-        claims = merge_claims(old_claims, claim)
-        new_claims = () if claim is None and not is_narrow else claims
+        claims = merge_claims(old_claims, asked.proves)
+        new_claims = claims if asked.is_proven or asked.is_narrow else ()
         if not files:
             return self._first(shelf, held, staged, new_claims)
         paths = [self.layout.absolute(receipt.path) for receipt in files]
         self._require_files(files, paths)
+        gone_before = files[0].gone_rows
         if _contents(files) == [part.content_sha256 for part in staged]:
-            return self._unchanged(files, claims, gone_rows=0 if claim else files[0].gone_rows)
+            return self._unchanged(files, claims, gone_rows=0 if asked.is_proven else gone_before)
         _require_sound(files, paths)
-        merged, gone_rows = self._merge(files, paths, staged, is_narrow=is_narrow, identity=identity)
-        if claim is None or is_narrow:
-            gone_rows = files[0].gone_rows
-        if merged is None or _is_same(files, paths, merged):
-            return self._unchanged(files, claims, gone_rows=gone_rows)
-        return self._replaced(shelf, files, merged, new_claims, gone_rows)
+        if not asked.is_narrow and _is_same(files, paths, staged):  # only their order differs
+            return self._unchanged(files, claims, gone_rows=0 if asked.is_whole else gone_before)
+        merge = Merge(
+            lambda: rows_of(paths),
+            lambda: rows_of_staged(staged),
+            asked,
+            held_rows=sum(receipt.rows for receipt in files),
+            gone_before=gone_before,
+        )
+        if not merge.is_news:
+            return self._unchanged(files, claims, gone_rows=gone_before)
+        parts = write_rows(merge.rows(), self.new_builder()) if merge.left_rows else staged
+        if _is_same(files, paths, parts) and merge.are_gone_last():
+            return self._unchanged(files, claims, gone_rows=merge.gone_rows)
+        settled = self._replaced(shelf, files, parts, new_claims, merge.gone_rows)
+        return replace(settled, new_rows=merge.new_rows())
 
     def _require_files(self, files: Sequence[ShardReceipt], paths: Sequence[Path]) -> None:
         """A look at names and sizes, which costs nothing; hashes are for `verify`.
@@ -181,37 +192,6 @@ class Settlement:
                 raise DamagedError(f"{receipt.path} is missing, or not of {receipt.size_bytes} bytes")
             if receipt.path in self.damaged:
                 raise DamagedError(f"{receipt.path} is damaged")
-
-    def _merge(
-        self,
-        files: Sequence[ShardReceipt],
-        paths: Sequence[Path],
-        staged: Sequence[StagedPart],
-        *,
-        is_narrow: bool,
-        identity: Identity,
-    ) -> tuple[Sequence[StagedPart] | None, int]:
-        """The parts that hold both, None where what is held has it all; and how many rows only that had."""
-        are_as_many = sum(part.rows for part in staged) == sum(receipt.rows for receipt in files)
-        if not is_narrow and are_as_many and same_rows(rows_of(paths), rows_of_staged(staged)):
-            return None, 0  # only their order differs
-        new = RowSet(by_content_where_ids_conflict(identity, rows_of(paths), rows_of_staged(staged)))
-        for row in rows_of_staged(staged):
-            new.add(row)
-        left = sum(1 for _ in new.without(rows_of(paths)))
-        if is_narrow and _has_all(paths, staged):
-            return None, 0
-        if not left:
-            return staged, 0
-
-        def both() -> Iterator[bytes]:
-            if is_narrow:
-                yield from new.without(rows_of(paths))
-            yield from rows_of_staged(staged)
-            if not is_narrow:
-                yield from new.without(rows_of(paths))
-
-        return write_rows(both(), self.new_builder()), left
 
     def _first(
         self,
@@ -238,12 +218,13 @@ class Settlement:
         self, files: Sequence[ShardReceipt], claims: tuple[Claim, ...], *, gone_rows: int
     ) -> Settled:
         rows = sum(receipt.rows for receipt in files)
+        nothing = array("q")
         if files[0].complete_for == claims and files[0].gone_rows == gone_rows:
-            return Settled(None, rows, gone_rows=gone_rows)
+            return Settled(None, rows, gone_rows=gone_rows, new_rows=nothing)
         updated = [
             msgspec.structs.replace(receipt, complete_for=claims, gone_rows=gone_rows) for receipt in files
         ]
-        return Settled(Commit(receipts=updated), rows, gone_rows=gone_rows)
+        return Settled(Commit(receipts=updated), rows, gone_rows=gone_rows, new_rows=nothing)
 
     def _replaced(
         self,
@@ -284,7 +265,8 @@ class Settlement:
                 sha256=None,
                 content_bytes=0,
                 content_sha256=None,
-                complete_for=(),
+                # A room of which nothing is left is known to be empty.
+                complete_for=claims if receipt.part == 0 and not parts else (),
                 gone_rows=0,
             )
             for receipt in held
@@ -326,11 +308,3 @@ def _require_sound(files: Sequence[ShardReceipt], paths: Sequence[Path]) -> None
 
 def _contents(files: Sequence[ShardReceipt]) -> list[str | None]:
     return [receipt.content_sha256 for receipt in files]
-
-
-def _has_all(held: Sequence[Path], came: Sequence[StagedPart]) -> bool:
-    """Is every row that came held already, to the byte?"""
-    rows = RowSet(lambda _: None)
-    for row in rows_of(held):
-        rows.add(row)
-    return next(rows.without(rows_of_staged(came)), None) is None

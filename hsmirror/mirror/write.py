@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 
@@ -106,8 +105,8 @@ class Staging:
 class ListWriter:
     """The sink of one pass through one list.
 
-    Rows go to the room that they name, or, where the list is of one room, to that one. `on_rows` hears how
-    many came; `on_recordings` sees rows as they came, before their signatures are cut off.
+    Rows go to the room that they name, or, where they name none, to the one that the list is of. `on_rows`
+    hears how many came; `on_recordings` sees rows as they came, before their signatures are cut off.
 
     Rows of people who are forgotten count as rows that came, since they are part of the list, and go nowhere.
     """
@@ -134,6 +133,8 @@ class ListWriter:
         """Of `rows`, by room: those that were left out."""
         self.forgotten_marks: Counter[int] = Counter()
         """How often each of them came, by a hash of its room and its bytes; good within this process."""
+        self.strangers = 0
+        """Of `rows`: those that name another experiment, which are left out, too."""
 
     def __repr__(self) -> str:
         return f"<ListWriter of {self._key}, rows={self.rows}, rooms={len(self._builders)}>"
@@ -146,11 +147,11 @@ class ListWriter:
         """Take in one page; the heavy part runs in a worker thread."""
         self.rows += len(page.rows)
         self._on_rows(len(page.rows))
-        self._counter.add(_identities(page, has_ids=bool(self._key.data_type.id_fields)))
+        self._counter.add(_identities(page))
         rows_at_once = max(1, len(page.rows) * PIECE_BYTES // max(1, page.size_bytes))
         full: dict[ShardBuilder, None] = {}
         gathered_bytes = 0
-        for room, rows in self._by_room(self._without_forgotten(page)):
+        for room, rows in self._by_room(self._without_forgotten(self._without_strangers(page))):
             if self._on_recordings is not None:
                 self._on_recordings([(room, row) for row in rows])
             builder = self._builder(room)
@@ -189,7 +190,7 @@ class ListWriter:
         self._counter.close()
         builders, self._builders = self._builders, {}
         spool, self._spool = self._spool, None
-        rows = self.rows - self.forgotten_rows.total()
+        rows = self.rows - self.forgotten_rows.total() - self.strangers
         return Parts(builders, rows=rows, spool=spool, release=self._staging.count_released)
 
     def _builder(self, room: str | None) -> ShardBuilder:
@@ -209,18 +210,17 @@ class ListWriter:
             if person is None or person not in forgotten:
                 kept.append(number)
                 continue
-            room = self._key.room if self._key.room is not None else page.rooms[number]
+            room = self._room_of(page.rooms[number])
             self.forgotten_rows[room] += 1
             self.forgotten_marks[hash((room, bytes(page.rows[number])))] += 1
             self._builder(room)
-        if len(kept) == len(people):
-            return page
-        return replace(
-            page,
-            rows=[page.rows[number] for number in kept],
-            ids=[page.ids[number] for number in kept],
-            rooms=[page.rooms[number] for number in kept],
-        )
+        return page.only(kept)
+
+    def _without_strangers(self, page: Page) -> Page:
+        """A row of another experiment never lies under the one that was asked for."""
+        own = page.of({None, self._key.experiment})
+        self.strangers += len(page.rows) - len(own.rows)
+        return own
 
     async def _make_room(self, full: Iterable[ShardBuilder]) -> None:
         """Write what fills a piece; where much waits all the same, move it to disk as it is."""
@@ -254,14 +254,18 @@ class ListWriter:
                 older.close()
 
     def _by_room(self, page: Page) -> Iterator[tuple[str | None, Sequence[Row]]]:
-        key = self._key
-        if key.room is not None:
-            yield key.room, page.rows
+        """A row is filed by what it says of itself: a room's list may have rows of its break-out rooms, too."""
+        own = self._key.room
+        if own is not None and {None, own}.issuperset(page.rooms):
+            yield own, page.rows
             return
         grouped: defaultdict[str | None, list[Row]] = defaultdict(list)
         for room, row in zip(page.rooms, page.rows, strict=True):
-            grouped[room].append(row)
+            grouped[self._room_of(room)].append(row)
         yield from grouped.items()
+
+    def _room_of(self, named: str | None) -> str | None:
+        return named if named is not None else self._key.room
 
     def _lines(self, rows: Sequence[Row]) -> bytes:
         is_recordings = self._key.data_type.name == "recordings"
@@ -277,12 +281,17 @@ def _flush(builders: Iterable[ShardBuilder]) -> None:
         builder.flush()
 
 
-def _identities(page: Page, *, has_ids: bool) -> Iterable[object]:
-    if not has_ids:
+def _identities(page: Page) -> Iterable[object]:
+    """One identity for a row, whatever else is on its page: its room and id, or, without an id, its content.
+
+    A person can be in two rooms.
+    """
+    if None not in page.ids:
+        return zip(page.rooms, page.ids, strict=True)
+    if not any(page.ids):
         return map(bytes, page.rows)
-    if None in page.ids:
-        return (row_id or bytes(row) for row_id, row in zip(page.ids, page.rows, strict=True))
-    return zip(page.rooms, page.ids, strict=True)  # a person can be in two rooms
+    keys = zip(page.rooms, page.ids, page.rows, strict=True)
+    return (bytes(row) if row_id is None else (room, row_id) for room, row_id, row in keys)
 
 
 def write_rows(rows: Iterable[bytes], builder: ShardBuilder) -> list[StagedPart]:

@@ -13,22 +13,26 @@ from typing import Any
 
 import pytest
 
+from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.archive import durable
 from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.reader import Archive
-from hsmirror.archive.receipts import WHOLE, IntentReceipt
+from hsmirror.archive.receipts import Claim, IntentReceipt
 from hsmirror.archive.segments import Receipts
 from hsmirror.archive.shards import Form, read_rows
 from hsmirror.archive.verify import verify
 from hsmirror.clock import ManualClock
 from hsmirror.errors import StorageError
+from hsmirror.mirror.asked import Asked
 from hsmirror.mirror.commit import Committer
 from hsmirror.mirror.opening import open_archive
 from hsmirror.mirror.settle import Settlement, Shelf
 from hsmirror.mirror.write import Staging, write_rows
 
 MODES = Modes()
+EVERYTHING = Asked(DATA_TYPES["events"])
+NARROW = Asked(DATA_TYPES["events"], Claim(participant="p"))
 UPSTREAM = "http://127.0.0.1:1/api/v3"
 SMALL, LARGE, SHRINKING, EMPTY = (
     Shelf("e", "events", room) for room in ("small", "large", "shrinking", "empty")
@@ -56,7 +60,7 @@ def run(root: Path, wanted: dict[Shelf, range], *, day: int, compression: str) -
     for shelf, ids in wanted.items():
         rows = [b'{"id":%d,"text":"%s"}' % (number, b"x" * 30) for number in ids]
         parts = write_rows(rows, staging.builder())
-        settled = settlement.settle(shelf, parts, claim=WHOLE, is_narrow=False, identity=row_id)
+        settled = settlement.settle(shelf, parts, EVERYTHING)
         commits += [settled.commit] if settled.commit else []
     committer._carry_out(commits)
 
@@ -154,7 +158,7 @@ def test_fault_54_one_version_of_an_id_does_not_take_the_place_of_all_that_are_h
     for number, rows in enumerate(readings):
         parts = write_rows(rows, staging.builder())
         narrow = is_narrow and number > 0
-        settled = settlement.settle(SMALL, parts, claim=WHOLE, is_narrow=narrow, identity=row_id)
+        settled = settlement.settle(SMALL, parts, NARROW if narrow else EVERYTHING)
         assert settled.commit is not None
         committer._carry_out([settled.commit])
     (receipt,) = Archive.open(tmp_path).shards()
@@ -169,7 +173,7 @@ def test_an_intent_whose_files_are_gone_is_dropped_and_nothing_else(tmp_path: Pa
     staging = Staging(tmp_path, Layout(tmp_path).staging_of("x"), Form("none", 600), MODES)
     settlement = Settlement(Layout(tmp_path), receipts, "none", staging.builder, "")
     parts = write_rows([b'{"id":%d}' % number for number in range(90)], staging.builder())
-    settled = settlement.settle(LARGE, parts, claim=WHOLE, is_narrow=False, identity=row_id)
+    settled = settlement.settle(LARGE, parts, EVERYTHING)
     assert settled.commit is not None
     intent = committer._intent(settled.commit)
     assert intent is not None
@@ -190,7 +194,7 @@ def leave_an_intent(root: Path) -> tuple[Path, ...]:
     staging = Staging(root, layout.staging_of(run_id), Form("none", 600), MODES)
     settlement = Settlement(layout, receipts, "none", staging.builder, "")
     parts = write_rows([b'{"id":%d,"text":"new"}' % number for number in range(90)], staging.builder())
-    settled = settlement.settle(LARGE, parts, claim=WHOLE, is_narrow=False, identity=row_id)
+    settled = settlement.settle(LARGE, parts, EVERYTHING)
     assert settled.commit is not None
     intent = committer._intent(settled.commit)
     assert intent is not None

@@ -37,9 +37,11 @@ from hsmirror.archive.verify import verify
 from hsmirror.clock import ManualClock
 from hsmirror.errors import ArchiveBusyError, Exit, NotAnArchiveError, UsageError
 from hsmirror.lab.data import MadeUpSource
+from hsmirror.mirror.asked import Asked
 from hsmirror.mirror.commit import Commit, Committer, Placement
 from hsmirror.mirror.forget import ForgetReport, forget
 from hsmirror.mirror.opening import open_archive
+from hsmirror.mirror.people import type_called
 from hsmirror.mirror.settle import Settlement, Shelf
 from hsmirror.mirror.traces import RowCount
 from hsmirror.mirror.write import ListWriter, Staging, write_rows
@@ -393,7 +395,7 @@ def make_archive(
         commits = []
         for shelf, of_shelf in rows.items():
             parts = write_rows(of_shelf, staging.builder())
-            settled = settlement.settle(shelf, parts, claim=WHOLE, is_narrow=False, identity=id_of)
+            settled = settlement.settle(shelf, parts, Asked(type_called(shelf.data_type)))
             commits += [settled.commit] if settled.commit else []
         for receipt, content in (files or {}).items():
             staged = staging.new_path()
