@@ -88,7 +88,7 @@ def _is_id_confirmed(
     page: Page, key: ListKey, metadata: Mapping[str, object], query: Mapping[str, object]
 ) -> bool:
     """Does the answer say that it is of what was asked for?"""
-    if _SCOPES.get(_plain(metadata.get("scope")) or key.scope) is not key.scope:
+    if not key.scope_id or _SCOPES.get(_plain(metadata.get("scope")) or key.scope) is not key.scope:
         return False  # its id is of something else, such as the user
     names = {Scope.EXPERIMENT: "experimentId", Scope.ROOM: "roomId", Scope.PARTICIPANT: "participantId"}
     echoes = [metadata.get("scopeId"), query.get("scopeId")]

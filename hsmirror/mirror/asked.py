@@ -57,6 +57,16 @@ class Asked:
     def identity(self, row: bytes) -> str | None:
         return row_id(row, self.data_type)
 
+    def identity_of_person(self, row: bytes) -> str | None:
+        """The id with whose row it is; None where one of them is missing."""
+        name, person = self.identity(row), self.person(row)
+        return None if name is None or person is None else f"{name}\n{person}"
+
+    def identity_of_time(self, row: bytes) -> str | None:
+        """The same with when it is from, which cannot be missing."""
+        name, times = self.identity(row), self.times(row)
+        return f"{name}\n{self.person(row)}\n{times}" if name is not None and times else None
+
     def person(self, row: bytes) -> str | None:
         return person_of(row, self.data_type)
 

@@ -1,9 +1,9 @@
 """Which rows that are held and rows that came are versions of one row. Pure.
 
 An id tells a row only where it has one content on either side. Where it has several, it may be many people's,
-or name something else than the row: then whose the row is tells it, too, and where that is not enough, its
-content. A version that came takes the place of one that is held only if that is the same row: the reading
-speaks for it, or both are from the same time.
+or name something else than the row: then whose the row is tells it, too, and when it is from, and where that is
+not enough, its content. A version that came takes the place of one that is held only if that is the same row:
+the reading speaks for it, or both are from the same time.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ Rows = Callable[[], Iterable[bytes]]
 
 
 def identity_between(held: Rows, came: Rows, asked: Asked) -> Identity:
-    """What tells the rows of one room apart: an id, an id with its person, or nothing but the content."""
-    shared = _several(held, came, asked, asked.identity)
-    if not shared:
-        return asked.identity
-
-    def of_person(row: bytes) -> str | None:
-        row_id = asked.identity(row)
-        person = asked.person(row) if row_id in shared else None
-        return f"{row_id}\n{person}" if person is not None else None
-
-    unclear = _several(held, came, asked, of_person)
+    """What tells the rows of one room apart: an id, an id with its person or time, or the content alone."""
+    ways = (asked.identity, asked.identity_of_person, asked.identity_of_time)
+    shared: list[set[str]] = []
 
     def told(row: bytes) -> str | None:
-        row_id = asked.identity(row)
-        if row_id not in shared:
-            return row_id
-        name = of_person(row)
-        return None if name in unclear else name
+        """By the first way by which no other row is called the same."""
+        for way, names in zip(ways, shared, strict=False):
+            if (name := way(row)) is not None and name not in names:
+                return name
+        return None
 
-    return told
+    for way in ways:
+
+        def not_told_yet(row: bytes, way: Identity = way) -> str | None:
+            return way(row) if told(row) is None else None
+
+        shared.append(names := _several(held, came, asked, not_told_yet))
+        if not names:
+            break
+    return told if shared[0] else asked.identity
 
 
 def _several(held: Rows, came: Rows, asked: Asked, identity: Identity) -> set[str]:
