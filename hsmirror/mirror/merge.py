@@ -76,6 +76,11 @@ class RowSet:
         self._ids |= other._ids
         self._contents += other._contents
 
+    @property
+    def has_contents(self) -> bool:
+        """Is there a row that is told by its content alone?"""
+        return bool(self._contents)
+
     def without(self, rows: Iterable[bytes]) -> Iterator[bytes]:
         """Those of `rows` that are not in this set; a content is used up as often as it was added."""
         return (row for _, row in self.without_numbered(rows))

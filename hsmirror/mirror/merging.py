@@ -98,7 +98,7 @@ class Merge:
         def came() -> Iterator[bytes]:
             return (row for row in self._came() if self._asked.identity(row) is None)
 
-        if next(gone(), None) is None or next(iter(came()), None) is None:
+        if not self._new.has_contents or next(gone(), None) is None or next(came(), None) is None:
             return Counter()
         held = _row_set(self._held(), RowSet(lambda _: None))
         is_all_new = sum(1 for _ in held.without(came())) == sum(1 for _ in came())

@@ -16,11 +16,12 @@ import msgspec
 from hsmirror import __version__
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.rows import Row
+from hsmirror.api.times import epoch_of
 from hsmirror.archive import durable
 from hsmirror.archive.forgotten import Forgotten
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.lock import exclusive
-from hsmirror.archive.receipts import FileReceipt, PendingReceipt, instant
+from hsmirror.archive.receipts import FileReceipt, PendingReceipt
 from hsmirror.archive.retention import drop_superseded
 from hsmirror.archive.shards import Form
 from hsmirror.archive.sums import bring_up_to_date
@@ -433,15 +434,9 @@ def _is_whole(chosen: ExperimentSettings) -> bool:
 
 def _is_in_window(started_at: str, chosen: ExperimentSettings) -> bool:
     """Recording lists take no time range: their files are chosen here. One without a time is in every range."""
-    if not started_at:
-        return True
-    try:
-        started = instant(started_at)
-    except ValueError:
-        return True
-    return (chosen.start_time is None or started >= instant(chosen.start_time)) and (
-        chosen.end_time is None or started < instant(chosen.end_time)
-    )
+    started = epoch_of(started_at)
+    start, end = epoch_of(chosen.start_time), epoch_of(chosen.end_time)
+    return started is None or ((start is None or started >= start) and (end is None or started < end))
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

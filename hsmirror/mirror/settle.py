@@ -129,11 +129,11 @@ class Settlement:
         settled = replace(settled, new_rows=merge.new_rows())
         if lost := rows_not_shown(salvaged, rows_of_staged(staged)):
             at_least = max(rows_before - settled.rows, held[0].gone_rows - merge.left_rows, 0)
-            known = f", and {at_least} of them are" if at_least else ""
+            sure = f", at least {at_least} of them for sure" if at_least else ""
             where = f"room {shelf.room}" if shelf.room is not None else "no room"
             return replace(
                 settled,
-                problem=f"{why}; {lost} of its {rows_before} rows (of {where}) may be lost{known}: they can "
+                problem=f"{why}; {lost} of its {rows_before} rows (of {where}) may be lost{sure}: they can "
                 f"neither be read any more nor be shown to be among the {settled.rows} that are held now. "
                 "What is left of it is in .hsmirror/superseded/",
             )

@@ -385,11 +385,11 @@ def test_each_data_type_is_asked_for_where_the_documentation_says(
     assert asked(name, scope, **options) == expected
 
 
-def test_a_window_is_asked_for_where_the_type_takes_one() -> None:
+def test_fault_79_a_window_is_asked_for_a_minute_wider_where_the_type_takes_one() -> None:
     window = Window(start="2026-01-01T00:00:00Z", end="2026-02-01T00:00:00Z")
     _, events = asked("events", Scope.ROOM, window=window)
     _, recordings = asked("recordings", Scope.ROOM, window=window)
-    assert (events["startTime"], events["endTime"]) == (window.start, window.end)
+    assert (events["startTime"], events["endTime"]) == ("2025-12-31T23:59:00Z", "2026-02-01T00:01:00Z")
     assert recordings == PAGE
 
 

@@ -119,7 +119,7 @@ async def test_of_a_damaged_shard_no_row_is_taken_that_is_not_proven_sound(start
     assert held_rows(archive, EXPERIMENT, "events") == ledger_rows(lab.source, EXPERIMENT, "events")
     assert damaged in [path.read_bytes() for path in (archive / ".hsmirror/superseded").rglob("*.superseded")]
     report = max((archive / ".hsmirror" / "runs").glob("*.json")).read_text()
-    assert "of its 20 rows the server has 16 still" in report
+    assert "20 of its 20 rows (of room room_abc123) may be lost, at least 4 of them for sure" in report
 
 
 async def test_what_the_upstream_no_longer_has_stays_damaged_and_is_said_to_be(start_lab, tmp_path):
