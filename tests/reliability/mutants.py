@@ -444,9 +444,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "signatures stay in rows",
         "api/signatures.py",
-        "    if not signature.is_there:",
-        "    if True:",
-        (ADDRESSES,),
+        "        if self._signature.has(parameter):",
+        "        if False:",
+        ("tests/api/test_signatures.py",),
     ),
     Mutant(
         "the client's own error text is shown",
