@@ -56,6 +56,8 @@ SESSIONS = DataType(
 )
 """The rooms of a deployment: no type of its own in the archive, but servers without `rooms` tell them here."""
 
-EXPERIMENTS = DataType("experiments", "read:experiments", ("id",), (), (), _EXPERIMENT, documented=False)
+EXPERIMENTS = DataType(
+    "experiments", "read:experiments", ("id", "experimentId"), (), (), _EXPERIMENT, documented=False
+)
 SHARED_EXPERIMENTS = replace(EXPERIMENTS, name="experiments/shared")
 """The experiments that the key may read, its own and those of others: what `"*"` stands for."""

@@ -206,8 +206,8 @@ class Transport:
             return InvalidParameterError(f"the API refuses a parameter ({said})")
         if status in _NETWORK_STATUSES or (400 <= status < 500 and not error.is_of_api):
             return IntermediaryError(
-                f"something before the API answered in its place ({status}, {_kind_of(response, body)}): "
-                "a proxy, a firewall or a sign-in page"
+                f"not the API answered but something before it ({status}, {_kind_of(response, body)}): "
+                "a proxy, a firewall, a sign-in page, or api.base_url is wrong"
             )
         if status == 401:
             return KeyRefusedError(f"the API refused the key ({said})")

@@ -37,12 +37,10 @@ class Catalogue:
     def doubts_beside(self, held: Sequence[str]) -> tuple[str, ...]:
         """Why it cannot be all, the experiments that are held taken into account."""
         unlisted = self.unlisted(held)
-        if self.doubts or self.own or not unlisted:
+        if self.doubts or not unlisted or (self.own and len(unlisted) < len(held)):
             return self.doubts
-        return (
-            f"the server lists no experiments as the key's own, and {len(unlisted)} are held that it does not "
-            "list: check whose key it is",
-        )
+        named = "none of those" if self.own else "no experiments as the key's own, and not the"
+        return (f"the server lists {named} {len(unlisted)} that are held: check whose key it is",)
 
 
 async def all_experiments(reader: ListReader) -> Catalogue:

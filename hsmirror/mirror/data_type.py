@@ -132,8 +132,8 @@ class TypeMirror:
                 f"{self._what}: not asked for (no room is known, and it is listed by room)"
             )
             return None
-        await self._remember()
         await self._remember_absence()
+        await self._remember()
         return self._report()
 
     @property
@@ -456,7 +456,7 @@ class TypeMirror:
             self._context.receipts.get(f"absent {self._what}"),
             lacking=self._lists.lacking,
             has_answered=self._lists.has_answered,
-            is_first=self._held is None,
+            is_first=self._context.receipts.get(f"list {self._what}") is None,
             since=self._context.now_text,
         )
         if receipt is not None:

@@ -227,9 +227,7 @@ class ExperimentMirror:
 
     async def _is_listed(self) -> bool:
         """Does one of its lists tell that it is there? Asked for with the documented page size."""
-        data_type = next(
-            (each for each in self._types if Scope.EXPERIMENT in each.scopes), DATA_TYPES["events"]
-        )
+        data_type = next((each for each in self._types if each.documented), DATA_TYPES["events"])
         key = ListKey(self._wanted.experiment, data_type, Scope.EXPERIMENT, self._wanted.experiment)
         try:
             await self._context.reader.first_page(key, FALLBACK_LIMIT)

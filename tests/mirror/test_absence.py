@@ -11,7 +11,7 @@ from small_api import SmallApi, held, night, no_route, not_found, page_of, said
 from hsmirror.errors import Exit, ForbiddenError, IntermediaryError
 
 HTML = {
-    status: IntermediaryError(f"something before the API answered in its place ({status}, an HTML page)")
+    status: IntermediaryError(f"not the API answered but something before it ({status}, an HTML page)")
     for status in (401, 403, 404)
 }
 ROOMS = [f"r{number:02}" for number in range(40)]

@@ -63,8 +63,18 @@ def test_an_empty_list_where_experiments_are_held_is_never_complete(tmp_path, sh
     api.other = lambda path, params: page_of(lists[path], params) if path in lists else None
     report = everything(api, tmp_path)
     assert report.exit_status == Exit.INCOMPLETE
-    assert "2 are held that it does not list" in said(report)
+    assert "the 2 that are held: check whose key it is" in said(report)
     assert len(held(tmp_path, "events", "exp_2")) == 2
+
+
+def test_a_list_that_names_none_of_those_that_are_held_is_another_keys(tmp_path):
+    api = SmallApi({"events": events_of("exp_1", "exp_2", "exp_9")}, experiments=["exp_1", "exp_2"])
+    everything(api, tmp_path)
+    api.experiments = ["exp_9"]
+    report = everything(api, tmp_path)
+    assert report.exit_status == Exit.INCOMPLETE
+    assert "the server lists none of those 2 that are held" in said(report)
+    assert held(tmp_path, "events", "exp_9")
 
 
 def test_a_key_that_may_read_no_experiment_at_all_is_complete(tmp_path):
@@ -117,7 +127,7 @@ def test_a_warning_in_the_list_is_not_overlooked(tmp_path):
 
 FAILURES = {
     "500": TransientError("the API is in trouble (500 boom)"),
-    "a firewall's 403": IntermediaryError("something before the API answered in its place (403, an HTML page)"),
+    "a firewall's 403": IntermediaryError("not the API answered but something before it (403, an HTML page)"),
     "suspended": ForbiddenError("the API forbids it (403 account suspended)"),
 }
 
