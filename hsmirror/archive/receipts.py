@@ -76,7 +76,12 @@ class ShardReceipt(
 
 
 class FileReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="file"):
-    """One recording file. `verified_by` names the provider's hash that it matched, if one was offered.
+    """One recording file, whose name belongs to its object for ever.
+
+    `verified_by` names the provider's hash that it matched, if one was offered. `source` is where the object
+    was, without signatures, and `object_kind` its media kind, format and a hash of what else tells it from
+    other files of the recording; `said` is what its row said of its version, `looked_at` when the host was last
+    asked whether it is still the same. Archives of older versions have none of these.
 
     `listed_bytes` is the size that its row tells where that is another one. Where its host stores it encoded,
     `stored_coding` says how, `stored_bytes` and `stored_sha256` are of what is stored, and what is held is
@@ -97,6 +102,10 @@ class FileReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     stored_bytes: _Count = 0
     stored_sha256: str = ""
     is_playlist: bool = False
+    source: str = ""
+    object_kind: str = ""
+    said: tuple[tuple[str, str], ...] = ()
+    looked_at: str = ""
 
     @property
     def key(self) -> str:
@@ -162,7 +171,7 @@ class PendingReceipt(
 ):
     """A recording whose file is not held, and why: not final upstream, or it could not be fetched.
 
-    `why` is empty once it no longer pends.
+    `why` is empty once it no longer pends. `source` and `object_kind` are as those of a file.
     """
 
     path: str
@@ -172,6 +181,8 @@ class PendingReceipt(
     why: str
     is_failure: bool = False
     since: str = ""
+    source: str = ""
+    object_kind: str = ""
 
     @property
     def key(self) -> str:
@@ -291,7 +302,10 @@ def require_sane(receipt: Receipt) -> None:
             for claim in receipt.complete_for:
                 if claim.start or claim.end:  # nearly none has either, and there may be a million
                     _require_times(claim.start, claim.end)
-        case FileReceipt() | DocumentReceipt():
+        case FileReceipt():
+            _require_own_path(receipt.path)
+            _require_times(receipt.fetched_at, receipt.looked_at)
+        case DocumentReceipt():
             _require_own_path(receipt.path)
             _require_times(receipt.fetched_at)
         case PendingReceipt():

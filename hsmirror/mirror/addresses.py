@@ -18,6 +18,7 @@ from hsmirror.errors import (
     ForbiddenError,
     InvalidParameterError,
     NotFoundError,
+    PermanentError,
     UnaffordableListError,
 )
 from hsmirror.mirror.context import Context
@@ -32,13 +33,23 @@ from hsmirror.pace.downloads import AddressLife, needs_fresh_address
 _RECORDINGS = DATA_TYPES["recordings"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Twins:
+    """What the files of one recording have in common, so that it does not tell them apart."""
+
+    kind: bool = False
+    place: bool = False
+
+
 @dataclass(slots=True)
 class _Listing:
     """One experiment's list of recordings, as a source of addresses."""
 
     pages: AddressPages = field(default_factory=AddressPages)
-    addresses: dict[str, tuple[SignedAddress, AddressLife]] = field(default_factory=dict)
-    """By source; handed out once."""
+    found: dict[str, list[tuple[Recording, AddressLife]]] = field(default_factory=dict)
+    """Rows with addresses, by recording id; each is handed out once."""
+    twins: dict[tuple[str | None, str], _Twins] = field(default_factory=dict)
+    """By room and id: of recordings that have several files."""
     under_way: anyio.Event | None = None
     has_failed: bool = False
     """Its pages do not hold what they should."""
@@ -60,7 +71,8 @@ class FreshAddresses:
     """Gives addresses as they are needed, just before a download.
 
     A recording that is minted costs a request. Where lists sign every row, a request gives a page of addresses:
-    of the experiment's list, or, where what is wanted is not found in it, of the room's.
+    of the experiment's list, or, where what is wanted is not found in it, of the room's. A recording is found
+    there by its id, and among several with the same id by its source and its kind: never by a path alone.
     """
 
     def __init__(self, context: Context, *, loopback_allowed: bool) -> None:
@@ -72,46 +84,71 @@ class FreshAddresses:
     def listed(self, recording: Recording) -> None:
         """Its row has come: where it stands in the list is where its next address will stand."""
         listing = self._listings.setdefault(recording.experiment, _Listing())
-        listing.pages.listed(recording.source if recording.address is not None else None)
+        listing.pages.listed(recording.recording_id if recording.address is not None else None)
 
-    async def fresh(self, recording: Recording) -> SignedAddress:
-        """A new address for a recording.
+    def has_twins(self, recording: Recording, *, of_kind: bool, at_place: bool) -> None:
+        """Other files have its id, and some of them its kind, or even its place but for a token."""
+        twins = self._listings.setdefault(recording.experiment, _Listing()).twins
+        key = (recording.room, recording.recording_id)
+        known = twins.get(key, _Twins())
+        twins[key] = _Twins(known.kind or of_kind, known.place or at_place)
+
+    async def fresh(self, recording: Recording) -> Recording:
+        """The same recording with a new address; another source where it has moved.
 
         Raises:
             NotFoundError: its list no longer has it.
+            PermanentError: which of several rows is meant cannot be told.
             UnaffordableListError: the limits do not leave what its room's list needs.
             RefusedAddressError, UpstreamError: as its list or its mint answers.
         """
         if recording.mint_path is not None:
-            return await self._mint(recording.mint_path)
+            return replace(recording, address=await self._mint(recording.mint_path))
         listing = self._listings.setdefault(recording.experiment, _Listing())
-        source = recording.source
         try:
-            while (address := self._handed_out(listing, source)) is None:
-                listing.pages.want(source)
+            while (found := self._handed_out(listing, recording)) is None:
+                listing.pages.want(recording.recording_id)
                 # Who needs an address in the same moment lines up first: the page begins with the first of all.
                 await anyio.lowlevel.checkpoint()
                 if listing.under_way is not None:
                     await listing.under_way.wait()
                 elif await self._renew(listing, recording):
-                    if source not in listing.addresses:
+                    if (last := self._take(listing, recording)) is None:
                         raise NotFoundError("its row is no longer listed, or has no address any more")
-                    return listing.addresses.pop(source)[0]  # it is new, whatever our clock says of it
+                    return last[0]  # it is new, whatever our clock says of it
         finally:
-            listing.pages.drop(source)
-        return address
+            listing.pages.drop(recording.recording_id)
+        return found
 
     def arrived(self) -> Mapping[str, AddressLife]:
-        """By source: addresses of others that have come along since this was last asked."""
+        """By recording id: addresses of others that have come along since this was last asked."""
         arrived, self._arrived = self._arrived, {}
         return arrived
 
-    def _handed_out(self, listing: _Listing, source: str) -> SignedAddress | None:
-        address, life = listing.addresses.pop(source, (None, None))
-        if needs_fresh_address(life, now=self._context.clock.epoch()):
+    def _handed_out(self, listing: _Listing, recording: Recording) -> Recording | None:
+        found = self._take(listing, recording)
+        if found is None or needs_fresh_address(found[1], now=self._context.clock.epoch()):
             return None
         listing.pages.used_one()
-        return address
+        return found[0]
+
+    def _take(self, listing: _Listing, recording: Recording) -> tuple[Recording, AddressLife] | None:
+        """The row that is this recording's, out of those that came."""
+        found = self._row_of(listing, recording)
+        if found is None:
+            return None
+        listing.found[recording.recording_id].remove(found)
+        row, life = found
+        if row.place == recording.place:  # it has not moved: what is there of it stays good
+            return replace(recording, address=row.address), life
+        return replace(row, room=recording.room), life
+
+    def _row_of(self, listing: _Listing, recording: Recording) -> tuple[Recording, AddressLife] | None:
+        of_id = listing.found.get(recording.recording_id, [])
+        rows = [each for each in of_id if each[0].room in {None, recording.room} or recording.room is None]
+        twins = listing.twins.get((recording.room, recording.recording_id))
+        row = _same(recording, [row for row, _ in rows], twins)
+        return next((each for each in rows if each[0] is row), None)
 
     async def _mint(self, path: str) -> SignedAddress:
         request = Request("data/recordings", path.lstrip("/"), {}, urgency=Urgency.ADDRESS)
@@ -134,12 +171,17 @@ class FreshAddresses:
         page = None if listing.has_failed else listing.pages.next_page(most_rows=largest)
         with listing.being_read():
             if page is not None:
-                return recording.source in await self._read_page(listing, recording.experiment, page)
+                has_come = recording.recording_id in await self._read_page(listing, recording.experiment, page)
+                if not has_come or self._has_found(listing, recording):
+                    return has_come
             await self._read_room(listing, recording)
             return True
 
+    def _has_found(self, listing: _Listing, recording: Recording) -> bool:
+        return self._row_of(listing, recording) is not None
+
     async def _read_page(self, listing: _Listing, experiment: str, page: PageOfAddresses) -> Sequence[str]:
-        """A page of the experiment's list; gives its sources."""
+        """A page of the experiment's list; gives its ids."""
         key = ListKey(experiment, _RECORDINGS, Scope.EXPERIMENT, experiment)
         asked = page_request(key, Ask(page.offset, page.rows))
         request = replace(asked, urgency=Urgency.ADDRESS, halves_on_timeout=False)
@@ -148,9 +190,9 @@ class FreshAddresses:
         except (NotFoundError, ForbiddenError, InvalidParameterError):
             listing.has_failed = True
             return ()
-        sources = self.take(rows, listing, experiment)
-        listing.has_failed = not listing.pages.received(page, sources)
-        return sources
+        ids = self.take(rows, listing, experiment)
+        listing.has_failed = not listing.pages.received(page, ids)
+        return ids
 
     async def _read_room(self, listing: _Listing, recording: Recording) -> None:
         experiment, room = recording.experiment, recording.room
@@ -165,30 +207,64 @@ class FreshAddresses:
             )
         except UnaffordableListError as error:
             listing.unaffordable[room] = error
-            if recording.source not in listing.addresses:  # its first page has come
+            if not self._has_found(listing, recording):  # its first page has come
                 raise
 
     def take(self, page: Page, listing: _Listing, experiment: str) -> list[str]:
-        """Keep the addresses of a page of recordings in place of those that have expired; gives its sources."""
+        """Keep the addresses of a page of recordings in place of older ones; gives the rows' ids."""
         now = self._context.clock.epoch()
-        for source, (_, life) in list(listing.addresses.items()):
-            if needs_fresh_address(life, now=now):
-                del listing.addresses[source]
-        sources: list[str] = []
-        for row in page.rows:
+        for recording_id, found in list(listing.found.items()):
+            living = [each for each in found if not needs_fresh_address(each[1], now=now)]
+            if living:
+                listing.found[recording_id] = living
+            else:
+                del listing.found[recording_id]
+        ids: list[str] = []
+        for room, row in zip(page.rooms, page.rows, strict=True):
             recording = parse_recording(
                 row,
                 experiment=experiment,
-                room=None,
+                room=room,
                 skew_seconds=self._context.fetcher.skew_seconds,
                 loopback_allowed=self._loopback_allowed,
             )
-            sources.append(recording.source if recording is not None else "")
+            ids.append(recording.recording_id if recording is not None else "")
             if recording is not None and recording.address is not None:
                 life = AddressLife(now, recording.address.expires_at)
-                listing.addresses[recording.source] = (recording.address, life)
-                self._arrived[recording.source] = life
-        return sources
+                older = listing.found.get(recording.recording_id, [])
+                newer = [each for each in older if each[1].taken_at == now or not _is_again(each[0], recording)]
+                listing.found[recording.recording_id] = [*newer, (recording, life)]
+                self._arrived[recording.recording_id] = life
+        return ids
+
+
+def _is_again(older: Recording, newer: Recording) -> bool:
+    """Is it the same row, read anew?"""
+    return (older.room, older.place, older.object_kind) == (newer.room, newer.place, newer.object_kind)
+
+
+def _same(recording: Recording, rows: Sequence[Recording], twins: _Twins | None) -> Recording | None:
+    """Which of the rows with its id is the recording's own; None where none is.
+
+    Raises:
+        PermanentError: more than one may be.
+    """
+    exact = [row for row in rows if row.source == recording.source]
+    if exact:
+        return next((row for row in exact if row.object_kind == recording.object_kind), exact[0])
+    of_kind = [row for row in rows if row.object_kind == recording.object_kind]
+    at_place = [row for row in of_kind if row.place == recording.place]
+    if twins is None:
+        may_be = at_place or of_kind or list(rows)
+    elif twins.place:
+        may_be = [recording, *rows]  # nothing tells them apart
+    else:
+        may_be = at_place or ([] if twins.kind else of_kind)
+    if len(may_be) > 1:
+        raise PermanentError(
+            "several files are listed under its id, and which of them it is cannot be told: none was taken"
+        )
+    return may_be[0] if may_be else None
 
 
 class _AddressSink:

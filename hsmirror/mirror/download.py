@@ -1,6 +1,6 @@
 """Recording files: fetched before their addresses expire, resumed under new ones, sealed once proven.
 
-Adding a recording is synchronous and cheap, from wherever its row is read; a few workers download what the
+Lining up a file is synchronous and cheap, from wherever its row is read; a few workers download what the
 line-up hands them.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from hsmirror.archive.layout import playlist_path
 from hsmirror.archive.receipts import FileReceipt, PendingReceipt
@@ -22,6 +22,7 @@ from hsmirror.errors import (
     CorruptError,
     ForbiddenError,
     KeyRefusedError,
+    NotFoundError,
     StorageError,
     ThrottledError,
     TransientError,
@@ -33,6 +34,7 @@ from hsmirror.mirror.commit import Commit, Placement
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.files import PartialFile, part_names
 from hsmirror.mirror.lineup import LineUp
+from hsmirror.mirror.listed_files import Task, as_listed
 from hsmirror.mirror.pending import pending_receipts, settled_receipts
 from hsmirror.mirror.recordings import Recording
 from hsmirror.mirror.report import Problem
@@ -82,6 +84,11 @@ class _Job:
     path: str
     life: AddressLife | None
     counts: _Counts
+    perhaps: tuple[FileReceipt, ...] = ()
+    is_believed: bool = False
+    is_held: bool = False
+    """These three as those of its task."""
+    was_looked_at: bool = False
     failures: int = 0
     corruptions: int = 0
     fruitless: int = 0
@@ -118,15 +125,13 @@ class Downloader:
         self._random = random
         self._lineup: LineUp[_Job] = LineUp(addresses, context.clock)
         self._packer = Packer()
-        self._sources: dict[int, int] = {}
-        """By path, of what object each file lined up is; both by their hashes, a tenth as large."""
         self._counts: dict[str, _Counts] = {}
         self._bytes_wanted = 0
         self._unknown_sizes = 0
         self._bytes_done = 0
         self._uncommitted = anyio.Semaphore(_UNCOMMITTED_FILES)
         self._stopped_by: UpstreamError | None = None
-        self._due: list[PendingReceipt] = []
+        self._due: list[PendingReceipt | FileReceipt] = []
         self._parts: set[str] = set()
         """Of which files there may be a part already."""
 
@@ -156,57 +161,50 @@ class Downloader:
         return self._bytes_wanted // known if known > 0 else 0
 
     # --- what is to be fetched -----------------------------------------------------------------------
-    def add(self, recording: Recording) -> None:
-        """Line up a recording's file, unless it is held."""
-        self._addresses.listed(recording)
-        path = self._place(recording)
-        if path is None:
-            return
-        counts = self._counts.setdefault(recording.experiment, _Counts())
-        held = self._context.receipts.file(path)
-        is_held = held is not None and self._context.held.is_intact(held)
-        if held is not None and is_held and held.is_of(recording.size_bytes):
-            counts.held += 1
-            self._due += settled_receipts(self._context, path)
-            return
-        if recording.pending:
-            counts.pending += 1
-            why = f"not final upstream: {recording.pending}"
-            self._due += pending_receipts(self._context, path, recording, why)
-            return
+    def fetch(self, task: Task) -> None:
+        """Line up a file."""
+        recording = task.recording
+        counts = self._counts_of(recording)
         counts.wanted += 1
-        if recording.refusal:
-            self._fail(path, recording, counts, recording.refusal)
-            return
-        now = self._context.clock.epoch()
-        life = None
-        if recording.address is not None:
-            life = AddressLife(now, recording.address.expires_at)
         self._bytes_wanted += recording.size_bytes or 0
         self._unknown_sizes += recording.size_bytes is None
-        job = _Job(self._packer, recording, path, life, counts)
+        life = None
+        if recording.address is not None:
+            life = AddressLife(self._context.clock.epoch(), recording.address.expires_at)
+        job = _Job(
+            self._packer, recording, task.path, life, counts, task.perhaps, task.is_believed, task.is_held
+        )
         self._lineup.add(job)
         job.packed = self._packer.pack(recording)  # until its turn comes
+
+    def is_there(self, path: str, recording: Recording) -> None:
+        """A listed file is held."""
+        self._counts_of(recording).held += 1
+        self._due += settled_receipts(self._context, path)
+
+    def pends(self, path: str, recording: Recording, why: str) -> None:
+        """A listed file is not to be had yet."""
+        self._counts_of(recording).pending += 1
+        self._due += pending_receipts(self._context, path, recording, why)
+
+    def fails(self, path: str, recording: Recording, why: str) -> None:
+        """A listed file cannot be had."""
+        counts = self._counts_of(recording)
+        counts.wanted += 1
+        self._fail(path, recording, counts, why)
+
+    def has_none(self, path: str, recording: Recording) -> None:
+        """A listed recording came to nothing upstream."""
+        why = f"its status is {recording.status[:40]!r}, and it has no file"
+        self._context.tally.note(f"{recording}: {why}")
+        self.pends(path, recording, why)
+
+    def _counts_of(self, recording: Recording) -> _Counts:
+        return self._counts.setdefault(recording.experiment, _Counts())
 
     def close(self) -> None:
         """No more will be added."""
         self._lineup.close()
-
-    def _place(self, recording: Recording) -> str | None:
-        """Where the file goes; None where it has been lined up already.
-
-        Two rows with the same id and format but other objects behind them get names of their own.
-        """
-        source = hash(recording.source)
-        for twin in count():
-            path = recording.path(twin)
-            known = self._sources.get(hash(path))
-            if known is None:
-                self._sources[hash(path)] = source
-                return path
-            if known == source:
-                return None
-        raise AssertionError("count() has no end")
 
     # --- fetching ------------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -231,6 +229,9 @@ class Downloader:
         try:
             if self._stopped_by is not None:
                 raise self._stopped_by
+            if job.perhaps and not job.was_looked_at and (held := await self._look(job)) is not None:
+                self._is_held(job, held)
+                return
             partial, fetched = await self._fetch(job)
         except AddressExpiredError as error:
             job.life, job.fruitless = None, job.fruitless + 1
@@ -262,7 +263,7 @@ class Downloader:
     def _again(self, job: _Job, error: UpstreamError, delay_seconds: float | None) -> None:
         """Line the job up again after a pause, in which its worker does other work; None: give it up."""
         if delay_seconds is None:
-            self._fail(job.path, job.recording, job.counts, str(error))
+            self._give_up(job, error)
             self._lineup.finished()
         else:
             self._tasks.start_soon(self._line_up_later, job, delay_seconds)
@@ -270,6 +271,38 @@ class Downloader:
     async def _line_up_later(self, job: _Job, delay_seconds: float) -> None:
         await anyio.sleep(delay_seconds)
         self._lineup.again(job)
+
+    def _give_up(self, job: _Job, error: UpstreamError) -> None:
+        recording = job.recording
+        if job.is_held:
+            job.counts.wanted -= 1
+            job.counts.held += 1
+            self._context.tally.note(f"{recording}: held, and could not be looked at ({error})")
+        elif recording.progress == "failed" and isinstance(error, NotFoundError):
+            job.counts.wanted -= 1
+            self.has_none(job.path, recording)
+        else:
+            self._fail(job.path, recording, job.counts, str(error))
+
+    async def _look(self, job: _Job) -> FileReceipt | None:
+        """Which of the held files that it may be it is, by its host; None: it is to be fetched."""
+        address = await self._lineup.address(job)
+        held = await self._transfers.look(address, job.perhaps, is_believed=job.is_believed)
+        job.was_looked_at = True
+        job.is_held = job.is_held and held is not None
+        return held
+
+    def _is_held(self, job: _Job, held: FileReceipt) -> None:
+        job.counts.wanted -= 1
+        job.counts.held += 1
+        recording = job.recording
+        self._bytes_wanted -= recording.size_bytes or 0
+        self._unknown_sizes -= recording.size_bytes is None
+        now = as_listed(held, recording)
+        if now != held or not self._context.policy.is_full:  # which looks at all, whenever it was last done
+            self._due.append(msgspec.structs.replace(now, looked_at=self._context.now_text))
+        self._due += settled_receipts(self._context, job.path)
+        self._lineup.finished()
 
     async def _fetch(self, job: _Job) -> tuple[PartialFile, Fetched]:
         recording = job.recording
@@ -294,13 +327,17 @@ class Downloader:
         receipt = self._receipt(path, recording, partial, fetched)
         settled = () if content.is_playlist else settled_receipts(self._context, job.path)
         self._bytes_done += receipt.size_bytes
+        held = next((each for each in job.perhaps if each.sha256 == receipt.sha256), None)
         try:
             async with _kept_unless_committed(partial):
-                if not self._is_held_alike(receipt):
+                if held is not None:  # its host did not tell that it is the same
+                    commit = Commit(receipts=[as_listed(held, recording), *settled])
+                    await self._context.committer.commit(commit)
+                elif not self._is_held_alike(receipt):
                     await self._context.committer.commit(
                         Commit([Placement(content.path, receipt)], receipts=settled)
                     )
-                if partial.is_noted or content.path != partial.path or content.is_playlist:
+                if held is not None or partial.is_noted or content.path != partial.path or content.is_playlist:
                     await anyio.to_thread.run_sync(partial.clear)
         finally:
             self._uncommitted.release()
@@ -330,6 +367,9 @@ class Downloader:
             stored_bytes=partial.size_bytes if is_stored_otherwise else 0,
             stored_sha256=partial.sha256 if is_stored_otherwise else "",
             is_playlist=content.is_playlist,
+            source=recording.source,
+            object_kind=recording.object_kind,
+            said=recording.said,
         )
 
     def _is_held_alike(self, receipt: FileReceipt) -> bool:

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -40,6 +40,9 @@ INSTEAD = b"(forgotten)"
 
 _TIME = re.compile(r"[0-9]{4}-?[0-9]{2}-?[0-9]{2}T")
 """Times, and the ids of runs."""
+
+_OfAFile = TypeVar("_OfAFile", FileReceipt, PendingReceipt)
+_WithReason = TypeVar("_WithReason", ListReceipt, PendingReceipt)
 
 _DRAFT = ".staged"
 """What small files end in that are not in their place yet."""
@@ -94,13 +97,20 @@ class Eraser:
             is_of_nothing_else = receipt.sha256 is None and not claims
             return None if is_of_nothing_else else msgspec.structs.replace(receipt, complete_for=claims)
         if isinstance(receipt, FileReceipt):
-            return None if receipt.path in self._files else receipt
-        if isinstance(receipt, PendingReceipt) and self._is_own(receipt):
-            return None
-        if isinstance(receipt, ListReceipt | PendingReceipt):
-            why = self._without_names(receipt.why)
-            return receipt if why == receipt.why else msgspec.structs.replace(receipt, why=why)
+            return None if receipt.path in self._files else self._cleared_source(receipt)
+        if isinstance(receipt, PendingReceipt):
+            return None if self._is_own(receipt) else self._cleared_why(self._cleared_source(receipt))
+        if isinstance(receipt, ListReceipt):
+            return self._cleared_why(receipt)
         return receipt
+
+    def _cleared_source(self, receipt: _OfAFile) -> _OfAFile:
+        source = self._without_names(receipt.source)
+        return receipt if source == receipt.source else msgspec.structs.replace(receipt, source=source)
+
+    def _cleared_why(self, receipt: _WithReason) -> _WithReason:
+        why = self._without_names(receipt.why)
+        return receipt if why == receipt.why else msgspec.structs.replace(receipt, why=why)
 
     def _cleared_report(self, content: bytes) -> bytes:
         """Only texts are changed, never a number: an id may look like one."""

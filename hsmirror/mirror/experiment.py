@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -26,7 +26,7 @@ from hsmirror.mirror.documents import document_commit
 from hsmirror.mirror.fetch import Request
 from hsmirror.mirror.lacking import without_lacking_files
 from hsmirror.mirror.lists import FALLBACK_LIMIT, path_segment
-from hsmirror.mirror.night import HeldList
+from hsmirror.mirror.night import HeldList, RoomState
 from hsmirror.mirror.reading import OnRows
 from hsmirror.mirror.report import ExperimentReport, Problem, TypeReport
 from hsmirror.mirror.rooms import ExperimentRooms
@@ -132,6 +132,15 @@ class ExperimentMirror:
             rooms=len(self._rooms),
             types=tuple(reports[data_type.name] for data_type in self._types if data_type.name in reports),
         )
+
+    async def room_states(self) -> Mapping[str, RoomState]:
+        """The rooms that the server lists, and whether they have ended; to be called after `mirror`."""
+        try:
+            return await self._rooms.states(DATA_TYPES["recordings"])
+        except KeyRefusedError:
+            raise
+        except UpstreamError:
+            return {}
 
     async def _known_rooms(self) -> ExperimentRooms:
         """What is held, looked at, and what is known of the rooms."""

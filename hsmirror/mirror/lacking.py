@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
 from hsmirror.errors import DamagedError
 from hsmirror.mirror.context import Context
+from hsmirror.mirror.listed_files import file_of_stored, files_of, has_no_file
 from hsmirror.mirror.night import HeldList, Room
 from hsmirror.mirror.recordings import Recording, parse_recording
 from hsmirror.mirror.settle import Shelf
@@ -24,17 +24,17 @@ def without_lacking_files(context: Context, experiment: str, held: HeldList) -> 
 
 
 def _lacks_file(context: Context, experiment: str, room: Room) -> bool:
-    """Is there a row without its file? Rows with the same id have files that are numbered."""
-    seen: Counter[str] = Counter()
+    """Is there a row without its file?"""
+    taken: set[str] = set()
     try:
         for recording in _recordings(context, experiment, room):
-            path = recording.path(seen[recording.path()])
-            seen[recording.path()] += 1
-            held = context.receipts.file(path)
+            if has_no_file(recording):
+                continue
+            files = [each for each in files_of(context, recording) if each.path not in taken]
+            held = file_of_stored(recording, files)
             if held is None or not context.held.is_intact(held):
                 return True
-            if not held.is_of(recording.size_bytes):  # its row has changed since
-                return True
+            taken.add(held.path)
     except DamagedError:
         return True
     return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 import anyio
@@ -137,7 +136,7 @@ class LineUp(Generic[Job]):
     def add(self, job: Job) -> None:
         """Line up a file."""
         self._unfinished += 1
-        self._queue.add(job, job.life, source=job.recording.source, size_bytes=job.recording.size_bytes)
+        self._queue.add(job, job.life, source=job.recording.recording_id, size_bytes=job.recording.size_bytes)
         self._wake()
 
     def again(self, job: Job) -> None:
@@ -181,8 +180,9 @@ class LineUp(Generic[Job]):
         recording = job.recording
         if recording.address is None or needs_fresh_address(job.life, now=self._clock.epoch()):
             asked_at = self._clock.monotonic()
-            address = await self._addresses.fresh(recording)
-            job.recording = replace(recording, address=address)
+            job.recording = await self._addresses.fresh(recording)
+            address = job.recording.address
+            assert address is not None
             job.life = AddressLife(self._clock.epoch(), address.expires_at)
             self._pace.address_seconds = self._clock.monotonic() - asked_at
             return address

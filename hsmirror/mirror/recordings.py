@@ -4,25 +4,56 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from itertools import count
+from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from hsmirror.api.addresses import SignedAddress, parse_address
 from hsmirror.api.rows import Row, parse_row
 from hsmirror.archive.layout import file_path
 from hsmirror.errors import RefusedAddressError
+from hsmirror.mirror.room_states import epoch_of
+from hsmirror.mirror.sources import own_path, source_of, without_tokens
 
-_FINAL = ("completed", "complete")  # no set: what a server says may not be hashable
-_MINT_PATH = re.compile(r"/?[A-Za-z0-9_.~%!$&'()*+,;=:@-]+(?:/[A-Za-z0-9_.~%!$&'()*+,;=:@-]+)*")
+Progress: TypeAlias = Literal["final", "failed", "under way", "unknown"]
+
+_FINAL = re.compile(
+    "completed?|ended|finished|ready|available|done|succe(?:ss|ssful|eded)|processed|uploaded|stored|saved|archived"
+)
+_FAILED = re.compile("failed|failure|error(?:ed)?|aborted|cancell?ed|rejected")
+_UNDER_WAY = re.compile(
+    "active|starting|started|recording|running|live|ending|stopping|processing|uploading|pending|queued|waiting|"
+    "created|scheduled|in_?progress|paused"
+)
+_PREFIX = re.compile("(?:egress|recording|status|state)_")
+
+_ENDS = ("endTime", "endedAt", "completedAt", "finishedAt", "stoppedAt")
+
+_PLAYLISTS = {"hls", "application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl"}
+
+_TRAITS = (
+    "participantId", "userId", "identity", "startTime", "startedAt", "fileName", "filename", "name", "view",
+    "layout", "camera", "track", "trackId", "trackSid", "recordingType", "role", "segment", "part", "index",
+    "number",
+)  # fmt: skip
+"""What tells several files of one recording apart."""
+
+_VERSIONS = (
+    "fileSize", "updatedAt", "modifiedAt", "lastModified", "processedAt", "version", "versionId", "generation",
+    "revision", "etag", "md5", "sha256", "checksum", "crc32c", "hash", "duration",
+)  # fmt: skip
+"""What differs once a recording has been processed anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One recording file upstream, and how to get at its bytes.
 
-    `source` tells the stored object itself, whatever its address is today. `refusal` says why its address
-    is not visited; `pending` why its file is not final.
+    `source` is where the object is, without signatures; empty where its row has no address. `traits` is a hash
+    of what tells it from other files with the same id; `said`, what its row says of its version. `refusal` says
+    why its address is not visited. Times are epoch seconds.
     """
 
     experiment: str
@@ -35,11 +66,32 @@ class Recording:
     address: SignedAddress | None = None
     mint_path: str | None = None
     refusal: str = ""
-    pending: str = ""
+    media: str = ""
+    traits: str = ""
+    said: tuple[tuple[str, str], ...] = ()
+    status: str = ""
+    progress: Progress = "final"
+    ended_epoch: float | None = None
+    started_epoch: float | None = None
+    has_id: bool = True
 
     def path(self, twin: int = 0) -> str:
         """Where the file lies in the archive."""
         return file_path(self.experiment, self.room, self.recording_id, self.extension, twin)
+
+    def paths(self) -> Iterator[str]:
+        """The names that files of this id can have, the plain one first."""
+        return map(self.path, count())
+
+    @property
+    def object_kind(self) -> str:
+        """What a receipt remembers of the object beside its source: media, format, and a hash of its traits."""
+        return f"{self.media}/{self.extension.lower()} {self.traits}"
+
+    @property
+    def place(self) -> str:
+        """The source without what may be a token or a host of today."""
+        return without_tokens(self.source) if self.source and self.mint_path is None else ""
 
     def __str__(self) -> str:
         where = f" in room {self.room}" if self.room is not None else ""
@@ -49,62 +101,78 @@ class Recording:
 def parse_recording(
     row: Row, *, experiment: str, room: str | None, skew_seconds: float, loopback_allowed: bool
 ) -> Recording | None:
-    """The file behind a recording row, as it came; None for a row that is no object.
-
-    A missing status counts as final: the oldest rows have none.
-    """
+    """The file behind a recording row, as it came; None for a row that is no object."""
     fields = parse_row(row)
     if not isinstance(fields, dict):
         return None
     metadata = fields.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    recording_id = _text(fields.get("recordingId")) or _text(fields.get("egressId"))
+    everything = {**metadata, **fields} if isinstance(metadata, dict) else fields
     link = _text(fields.get("downloadUrl")) or _text(fields.get("url"))
     mint_path = _text(fields.get("downloadPath"))
-    status = fields.get("status")
     size = fields.get("fileSize")
     address, refusal = None, ""
     try:
         if mint_path:
-            _require_own_path(mint_path)
+            mint_path = own_path(mint_path)
         elif link:
             address = parse_address(link, skew_seconds=skew_seconds, loopback_allowed=loopback_allowed)
     except RefusedAddressError as error:
-        refusal, link = str(error), ""
-    pending = "" if status is None or status in _FINAL else f"its status is {str(status)[:40]!r}"
-    if not (address or mint_path or refusal or pending):
-        pending = "it has no address yet"
+        refusal, link, mint_path = str(error), "", ""
+    source = mint_path or (source_of(link) if link else "")
+    traits = _digest(*(f"{name}={text}" for name, text in _texts(everything, _TRAITS)))
+    recording_id = _text(fields.get("recordingId")) or _text(fields.get("egressId"))
+    status = _text(fields.get("status"))
     return Recording(
         experiment=experiment,
         room=room,
-        recording_id=recording_id or f"row-{hashlib.sha256(bytes(row)).hexdigest()[:16]}",
-        extension=_text(fields.get("format")) or _extension_of(link, metadata.get("type")),
-        source=mint_path or urlsplit(link).path if not refusal else "",
+        recording_id=recording_id or f"row-{_digest(traits, without_tokens(source).rpartition('/')[2])}",
+        extension=_extension(_text(fields.get("format")), link, _text(everything.get("type"))),
+        source=source,
         size_bytes=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
         started_at=_text(fields.get("startTime")),
         address=address,
-        mint_path=mint_path if mint_path and not refusal else None,
+        mint_path=mint_path or None,
         refusal=refusal,
-        pending=pending,
+        media=_text(everything.get("type")),
+        traits=traits,
+        said=tuple(_texts(everything, _VERSIONS)),
+        status=status,
+        progress=_progress(status),
+        ended_epoch=next((at for name in _ENDS if (at := epoch_of(fields.get(name))) is not None), None),
+        started_epoch=epoch_of(fields.get("startTime")),
+        has_id=bool(recording_id),
     )
 
 
-def _require_own_path(path: str) -> None:
-    """A path of the API itself: relative, with no way out. The key goes along with it."""
-    segments = path.lower().replace("%2e", ".").split("/")
-    if not _MINT_PATH.fullmatch(path) or path.startswith("//") or "://" in path or ".." in segments:
-        raise RefusedAddressError("its downloadPath leads away from the API; the key is not sent there")
+def _progress(status: str) -> Progress:
+    """What a status says of the file. None at all is final: the oldest rows have none."""
+    word = _PREFIX.sub("", re.sub(r"[\s-]+", "_", status.strip().casefold()))
+    if not word or _FINAL.fullmatch(word):
+        return "final"
+    if _FAILED.fullmatch(word):
+        return "failed"
+    return "under way" if _UNDER_WAY.fullmatch(word) else "unknown"
 
 
-def _extension_of(link: str, kind: Any) -> str:
-    name = urlsplit(link).path.rpartition("/")[2] if link else ""
-    _, dot, extension = name.rpartition(".")
-    if dot:
-        return extension
-    return "webm" if kind == "audio" else "mp4"
+def _texts(fields: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    return ((name, text) for name in names if (text := _text(fields.get(name))))
+
+
+def _digest(*texts: str) -> str:
+    content = "\n".join(texts).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _extension(form: str, link: str, media: str) -> str:
+    _, dot, of_link = urlsplit(link).path.rpartition("/")[2].rpartition(".")
+    if of_link.lower() == "m3u8" or form.lower() in _PLAYLISTS:
+        return "m3u8"
+    if form or dot:
+        return form or of_link
+    return "webm" if media == "audio" else "mp4"
 
 
 def _text(value: object) -> str:
     if isinstance(value, str):
         return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else ""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""

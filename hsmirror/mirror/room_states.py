@@ -38,7 +38,7 @@ def room_state(row: Row, *, changed_at: float = 0.0) -> RoomState:
     status = fields.get("status")
     status = status.casefold() if isinstance(status, str) else ""
     names = (*_ENDS, *_OTHER_TIMES) if _FINISHED.fullmatch(status) else () if _OPEN.fullmatch(status) else _ENDS
-    times = (_epoch(fields.get(name)) for name in names)
+    times = (epoch_of(fields.get(name)) for name in names)
     return RoomState(next((at for at in times if at is not None), None), changed_at)
 
 
@@ -57,7 +57,7 @@ def held_room_states(
     return states
 
 
-def _epoch(value: Any) -> float | None:
+def epoch_of(value: Any) -> float | None:
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e15:
         return value / 1000 if value > _LARGEST_SECONDS else float(value)
     if not isinstance(value, str):

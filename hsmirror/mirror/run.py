@@ -41,6 +41,7 @@ from hsmirror.mirror.download import Downloader
 from hsmirror.mirror.experiment import ExperimentMirror
 from hsmirror.mirror.fetch import Wire
 from hsmirror.mirror.held import HeldLists
+from hsmirror.mirror.listed_files import ListedFiles
 from hsmirror.mirror.lists import ListReader
 from hsmirror.mirror.night import Policy
 from hsmirror.mirror.opening import open_archive, require_archive_or_nothing
@@ -186,15 +187,17 @@ class _Run:
                 )
             context = self._context(connection)
             loopback_allowed = connection.transport.loopback_allowed
+            addresses = FreshAddresses(context, loopback_allowed=loopback_allowed)
             downloader = Downloader(
                 context,
                 options.storage or connection.transport,
-                FreshAddresses(context, loopback_allowed=loopback_allowed),
+                addresses,
                 workers=settings.limits.max_concurrent_downloads,
                 rate=RateLimit(settings.limits.max_download_bytes_per_second),
                 random=connection.random,
             )
-            yield _Stages(context, downloader, loopback_allowed)
+            listed = ListedFiles(context, downloader, addresses)
+            yield _Stages(context, downloader, listed, loopback_allowed)
 
     def _context(self, connection: Connection) -> Context:
         settings = self._settings
@@ -238,11 +241,15 @@ class _Run:
             return
         self._tally.experiments = len(chosen)
         mirrors = {each.id: self._experiment(stages, each) for each in chosen}
+        whole = {each.id for each in chosen if _is_whole(each)}
         waiting = iter(list(mirrors))
 
         async def work() -> None:
             for experiment in waiting:
-                self._reports[experiment] = await mirrors.pop(experiment).mirror()
+                mirror = mirrors.pop(experiment)
+                report = self._reports[experiment] = await mirror.mirror()
+                is_whole = experiment in whole and _has_all_recordings(report)
+                await stages.listed.settle(experiment, mirror.room_states, is_whole=is_whole)
                 stages.context.held.release(experiment)
                 self._tally.experiments_done += 1
 
@@ -262,7 +269,6 @@ class _Run:
                 why = f"{kind} {name} is not in {where or 'any of the experiments'}; check the id"
                 room = name if kind == "room" else ""
                 self._tally.problems.append(Problem(why, experiment=where, room=room))
-        whole = {each.id for each in chosen if _is_whole(each)}
         held_files = await anyio.to_thread.run_sync(self._look_at_files, whole)
         for experiment, report in self._reports.items():
             files = stages.downloader.statistics(experiment)
@@ -405,12 +411,14 @@ class _Run:
 class _Stages:
     context: Context
     downloader: Downloader
+    listed: ListedFiles
     loopback_allowed: bool
 
     def on_recordings(self, chosen: ExperimentSettings) -> OnRows:
         """Lines up the files of one experiment's recordings as their rows come."""
 
         def line_up(rows: Sequence[tuple[str | None, Row]]) -> None:
+            self.listed.begin_page()
             for room, row in rows:
                 recording = parse_recording(
                     row,
@@ -420,7 +428,7 @@ class _Stages:
                     loopback_allowed=self.loopback_allowed,
                 )
                 if recording is not None and _is_in_window(recording.started_at, chosen):
-                    self.downloader.add(recording)
+                    self.listed.add(recording)
 
         return line_up
 
@@ -430,6 +438,10 @@ def _is_whole(chosen: ExperimentSettings) -> bool:
     is_narrow = chosen.rooms or chosen.participants or chosen.start_time or chosen.end_time
     has_recordings = not chosen.data_types or "recordings" in chosen.data_types
     return chosen.files and has_recordings and not is_narrow
+
+
+def _has_all_recordings(report: ExperimentReport) -> bool:
+    return any(each.data_type == "recordings" and each.is_complete for each in report.types)
 
 
 def _is_in_window(started_at: str, chosen: ExperimentSettings) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -157,13 +156,12 @@ _NO_ID = "row-"
 
 
 def _recording_id(row: bytes) -> str | None:
-    """What its file is named after; `row-` for all that have no id: the hash in their names is not theirs any
-    more, since their addresses were cut."""
+    """What its file is named after; `row-` for all that have no id: older versions made the hash in their names
+    of rows with their signatures."""
     recording = parse_recording(row, experiment="", room=None, skew_seconds=0.0, loopback_allowed=True)
     if recording is None:
         return None
-    made_up = f"{_NO_ID}{hashlib.sha256(row).hexdigest()[:16]}"
-    return _NO_ID if recording.recording_id == made_up else recording.recording_id
+    return recording.recording_id if recording.has_id else _NO_ID
 
 
 class _Search:

@@ -7,7 +7,7 @@ neither can be told, a second reading has to give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,7 +16,8 @@ import anyio
 import anyio.to_thread
 
 from hsmirror.api.addresses import SignedAddress
-from hsmirror.api.headers import OfferedHashes, Version
+from hsmirror.api.headers import OfferedHashes, Sameness, Version
+from hsmirror.archive.receipts import FileReceipt
 from hsmirror.clock import Clock
 from hsmirror.errors import CorruptError, PermanentError, TransientError
 from hsmirror.mirror.content import Content, content_of
@@ -86,6 +87,8 @@ class _Doubt:
 
 
 _NO_DOUBT = _Doubt()
+
+_SAME = {Sameness.PROVEN, Sameness.LIKELY}
 
 
 class Transfers:
@@ -170,6 +173,22 @@ class Transfers:
                     await self._receive(partial, answer, under_way)
             finally:
                 self.under_way_bytes -= partial.size_bytes
+
+    async def look(
+        self, address: SignedAddress, perhaps: Sequence[FileReceipt], *, is_believed: bool
+    ) -> FileReceipt | None:
+        """Which of these held files is behind an address, by its size and its entity tag.
+
+        None: none of them is; or its host does not tell, unless it `is_believed` then.
+        """
+        async with self._storage.open_file(address) as answer:  # and its body is left alone
+            total, version = answer.total_bytes, answer.version
+        of_size = [held for held in perhaps if total in {None, held.host_bytes}]
+        for held in of_size:
+            if _is_same_tag(held.etag, version.etag):
+                return held
+        untold = [held for held in of_size if held.etag is None or version.etag is None]
+        return untold[0] if is_believed and untold else None
 
     async def _begin(self, partial: PartialFile, recording: Recording, answer: FileAnswer) -> None:
         """Make what is there fit the answer.
@@ -268,6 +287,11 @@ class Transfers:
         else:
             doubt.asked_behind = partial.size_bytes
         return False
+
+
+def _is_same_tag(one: str | None, other: str | None) -> bool:
+    """Whether it is called weak depends on how it was sent."""
+    return None not in {one, other} and Version(etag=one).compare(Version(etag=other)) in _SAME
 
 
 def _note(partial: PartialFile, recording: Recording, answer: FileAnswer) -> PartialNote | None:

@@ -488,8 +488,6 @@ async def test_fault_38_a_download_path_that_leads_away_is_refused_and_the_key_g
             "/data/../../../admin",
             "/data/%2e%2e/%2E%2E/admin",
             "/data/recordings/x?next=http://evil.example.com/",
-            "/data/recordings/x#fragment",
-            "/data/recordings/x y",
             "/data/recordings/x\nX-Injected: 1",
         ]
         rows = [recording(number, downloadPath=path) for number, path in enumerate(away)]

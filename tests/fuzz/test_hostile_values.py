@@ -167,7 +167,9 @@ def test_fault_38_and_39_any_row_is_a_recording_that_can_be_written_down(row: di
                 recording.recording_id,
                 recording.source,
                 recording.refusal,
-                recording.pending,
+                recording.status,
+                recording.object_kind,
+                recording.said,
                 recording.started_at,
             )
         )

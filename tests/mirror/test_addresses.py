@@ -11,13 +11,12 @@ import orjson
 import pytest
 from virtual_time import FakeAnswer, VirtualClock, gate_and_budget, run_in_virtual_time
 
-from hsmirror.api.addresses import SignedAddress, parse_address
 from hsmirror.errors import ForbiddenError, NotFoundError, UnaffordableListError
 from hsmirror.mirror.addresses import FreshAddresses
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.fetch import Fetcher
 from hsmirror.mirror.lists import ListReader, PageSizes
-from hsmirror.mirror.recordings import Recording
+from hsmirror.mirror.recordings import Recording, parse_recording
 from hsmirror.pace.budget import Limits
 from hsmirror.serve.envelope import PageFacts, document_paging, rows_envelope
 
@@ -73,10 +72,18 @@ def room_of(number: int) -> str:
 
 
 def recording(number: int) -> Recording:
+    """As it was listed first; its address has expired."""
     url = f"https://storage.example.org/rec_{number}.mp4?Expires=1"
-    return Recording(
-        EXPERIMENT, room_of(number), f"rec_{number}", "mp4", f"/rec_{number}.mp4", 10, "", parse_address(url)
+    row = {"recordingId": f"rec_{number}", "roomId": room_of(number), "downloadUrl": url}
+    return listed_as(row, room_of(number))
+
+
+def listed_as(row: Mapping[str, object], room: str | None) -> Recording:
+    found = parse_recording(
+        orjson.dumps(row), experiment=EXPERIMENT, room=room, skew_seconds=0.0, loopback_allowed=False
     )
+    assert found is not None
+    return found
 
 
 def ask(
@@ -110,8 +117,13 @@ def ask(
     return run_in_virtual_time(main)
 
 
-def leads_to(address: SignedAddress, number: int) -> bool:
-    return f"/rec_{number}.mp4?" in address.url.reveal()
+def leads_to(found: Recording, number: int) -> bool:
+    return f"/rec_{number}.mp4?" in revealed(found)
+
+
+def revealed(found: Recording) -> str:
+    assert found.address is not None
+    return found.address.url.reveal()
 
 
 def test_one_request_renews_a_whole_page_of_addresses() -> None:
@@ -135,7 +147,8 @@ def test_an_address_that_came_with_others_is_not_given_once_it_has_expired() -> 
     async def script(server: Server, addresses: FreshAddresses) -> None:
         await addresses.fresh(recording(3))
         await asyncio.sleep(LIFE_SECONDS)
-        address = await addresses.fresh(recording(4))
+        address = (await addresses.fresh(recording(4))).address
+        assert address is not None
         assert address.remaining_seconds(server.clock.epoch()) > LIFE_SECONDS - 2
 
     assert ask(script).asked == ["experiment", "experiment"]
@@ -147,7 +160,7 @@ def test_no_address_is_given_twice() -> None:
     async def script(server: Server, addresses: FreshAddresses) -> None:
         first = await addresses.fresh(recording(3))
         await asyncio.sleep(2)
-        assert (await addresses.fresh(recording(3))).url != first.url
+        assert revealed(await addresses.fresh(recording(3))) != revealed(first)
 
     assert ask(script).asked == ["experiment", "experiment"]
 
@@ -155,7 +168,7 @@ def test_no_address_is_given_twice() -> None:
 def test_what_arrived_with_the_others_is_told_once() -> None:
     async def script(server: Server, addresses: FreshAddresses) -> None:
         await addresses.fresh(recording(30))
-        assert addresses.arrived().keys() == {f"/rec_{number}.mp4" for number in range(FILES)}
+        assert addresses.arrived().keys() == {f"rec_{number}" for number in range(FILES)}
         assert not addresses.arrived()
 
     ask(script)

@@ -21,6 +21,7 @@ from hsmirror.lab.server import LabFaults
 from hsmirror.lab.storage import StorageOptions
 from hsmirror.mirror.addresses import FreshAddresses
 from hsmirror.mirror.download import Downloader
+from hsmirror.mirror.listed_files import Task
 from hsmirror.mirror.recordings import Recording
 
 FEW = {"events_per_room": 10, "recordings_per_room": 2}
@@ -380,22 +381,23 @@ async def test_a_list_that_the_limits_do_not_leave_keeps_addresses_from_its_own_
     start_lab, tmp_path, monkeypatch
 ):
     lab = await start_lab(rooms=2, events_per_room=10, recordings_per_room=3)
-    add = Downloader.add
+    fetch = Downloader.fetch
     addresses: dict[str, SignedAddress] = {}
     rooms: set[str | None] = set()
 
-    def add_without_address(self: Downloader, recording: Recording) -> None:
+    def fetch_without_address(self: Downloader, task: Task) -> None:
+        recording = task.recording
         assert recording.address is not None
         addresses[recording.source] = recording.address
         rooms.add(recording.room)
-        add(self, replace(recording, address=None))
+        fetch(self, replace(task, recording=replace(recording, address=None)))
 
-    async def fresh(self: FreshAddresses, recording: Recording) -> SignedAddress:
+    async def fresh(self: FreshAddresses, recording: Recording) -> Recording:
         if recording.room == min(rooms, key=str):
             raise UnaffordableListError("its list is too long", resume_at=0.0, exceeds_limits=False)
-        return addresses[recording.source]
+        return replace(recording, address=addresses[recording.source])
 
-    monkeypatch.setattr(Downloader, "add", add_without_address)
+    monkeypatch.setattr(Downloader, "fetch", fetch_without_address)
     monkeypatch.setattr(FreshAddresses, "fresh", fresh)
     report = await run_sync(lab, tmp_path, overrides={"limits.max_concurrent_downloads": 1}, **RECORDINGS)
     assert (the_experiment(report).files_fetched, the_experiment(report).files_failed) == (3, 3)
