@@ -116,7 +116,7 @@ _JOINT: Final = _compiled(
     rb"|(?<=&)(?:(?:amp;|#38;|#[xX]0*26;)+|#(?:63|35|[xX]0*(?:3[fF]|23));|(?!#[\dxX]|quot;|apos;|[lg]t;)"
     rb"|(?:quot|apos|[lg]t|#34|#39|#[xX]0*2[27]|#[xX]0*3[ceCE]);)"
     rb"|(?<=\\)(?:(?<!\\\\)(?:\\{7}|\\{3}|\\)?(?:u00|x)(?:3[fF]|2[36])(?:amp;)*"
-    rb"|\\*(?:u00FOREIGN|[^\\/u]|\Z))))"
+    rb"|\\*(?:u00FOREIGN|[nrt]))))"
 )
 """What stands before a parameter, or between what is of one URL and what is not."""
 

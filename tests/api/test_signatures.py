@@ -179,7 +179,7 @@ def test_fault_61_the_stable_part_is_the_same_every_night(signature: Parameters)
 
 PLACES = [
     "https://h.example.org/a/clip.mp4",
-    "https://h:8443/",
+    "https://h:8443/a\\b\\",
     "/files/x",
     "//h.example.org/c%20d.png",
     "clip.webm",
