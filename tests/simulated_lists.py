@@ -122,12 +122,13 @@ def read(
     at_once: int = 4,
     seed: int = 0,
     rows_have_ids: bool = True,
-    overlaps: bool = False,
+    overlap: int = 0,
+    paged: bool = True,
     most_requests: int = 2_000,
 ) -> Outcome:
     """Drive a cursor to its end, with up to `at_once` pages under way, answered in any order."""
     chance = random.Random(seed)
-    cursor = Cursor(limit=limit, rows_have_ids=rows_have_ids, overlaps=overlaps)
+    cursor = Cursor(limit=limit, rows_have_ids=rows_have_ids, overlap=overlap, paged=paged)
     under_way: list[Ask] = []
     kept: dict[int, list[str]] = {}
     before = len(server.requests)

@@ -101,6 +101,8 @@ class FakeAnswer:
     skew_seconds: float = 0.0
     remaining: int | None = None
     limit: int | None = None
+    age_seconds: int = 0
+    has_next_link: bool = False
 
 
 @dataclass(slots=True)

@@ -9,32 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
+from hsmirror.api import list_claims
 from hsmirror.api.json_texts import elements, loads, members
+from hsmirror.api.list_claims import Pagination
 from hsmirror.api.rows import Keys, Row, one_line, read_keys, read_keys_row_by_row
 from hsmirror.errors import CorruptError
 from hsmirror.model import DataType
-
-
-@dataclass(frozen=True, slots=True)
-class Pagination:
-    """What the server says of the list. All of it is advisory: totals can be wrong, flags early or late."""
-
-    total: int | None = None
-    has_more: bool | None = None
-    limit: int | None = None
-
-    @property
-    def is_absent(self) -> bool:
-        return self == _NO_PAGINATION
-
-
-_NO_PAGINATION = Pagination()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +39,8 @@ class Page:
     size_bytes: int
     experiments: Sequence[str | None] = ()
     """Of each row, if any names one."""
+    age_seconds: int = 0
+    """How long a cache on the way has had it; 0 where it comes from the server itself."""
 
     def after(self, count: int) -> Page:
         """The page without its first `count` rows; what it says of its size fits that."""
@@ -94,13 +82,15 @@ class Page:
         )
 
 
-class _Envelope(msgspec.Struct):
+class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     data: list[msgspec.Raw]
     metadata: msgspec.Raw = msgspec.Raw(b"{}")
     status: Any = "success"
 
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UTF8_PIECE_BYTES = 1 << 16
 
 
@@ -112,7 +102,7 @@ def parse_page(body: bytes, data_type: DataType) -> Page:
     """
     _require_utf8(body)
     try:
-        envelope = _decode_envelope(body)
+        envelope, beside = _taken_apart(body)
     except RecursionError:
         raise CorruptError("the answer is nested too deeply to be a list of rows") from None
     except msgspec.DecodeError:
@@ -127,7 +117,22 @@ def parse_page(body: bytes, data_type: DataType) -> Page:
         keys = read_keys(body, data_type)
     except (msgspec.DecodeError, RecursionError):
         keys = read_keys_row_by_row(rows, data_type)
-    return _page(rows, keys, bytes(envelope.metadata), len(body))
+    return _page(rows, keys, bytes(envelope.metadata), beside, len(body))
+
+
+def _taken_apart(body: bytes) -> tuple[_Envelope, dict[str, Any]]:
+    """The envelope, and what stands in it beside its documented members: that may speak of the list, too."""
+    try:
+        return _decode_envelope(body), {}
+    except msgspec.ValidationError:
+        parts = _decode_members(body)
+    data, metadata, status = (parts.pop(name, None) for name in ("data", "metadata", "status"))
+    envelope = _Envelope(
+        _decode_rows(data or b""),
+        metadata or msgspec.Raw(b"{}"),
+        msgspec.json.decode(status) if status is not None else "success",
+    )
+    return envelope, {name: loads(bytes(text).decode()) for name, text in parts.items()}
 
 
 def parse_document(body: bytes) -> tuple[Any, bytes]:
@@ -240,37 +245,15 @@ def _page(
     rows: Sequence[Row],
     keys: Keys,
     metadata: bytes,
+    beside: Mapping[str, Any],
     size_bytes: int,
 ) -> Page:
     claims = loads(metadata.decode())
     if not isinstance(claims, dict):
         claims = {}
-    warnings = claims.get("_warnings")
-    texts = tuple(printable(text) for text in warnings[:20]) if isinstance(warnings, list) else ()
-    if claims.get("truncated") is True:
-        texts += ("TRUNCATED: the server left rows out.",)
-    pagination = _pagination(claims)
-    return Page(rows, keys.ids, keys.rooms, pagination, texts, metadata, size_bytes, keys.experiments)
-
-
-def _pagination(metadata: dict[str, Any]) -> Pagination:
-    claims = metadata.get("pagination")
-    if not isinstance(claims, dict):
-        claims = metadata  # recorded traffic also has the same fields flat in the metadata
-    has_more = claims.get("hasMore")
-    return Pagination(
-        total=_count(claims.get("total")),
-        has_more=has_more if isinstance(has_more, bool) else None,
-        limit=_count(claims.get("limit")),
-    )
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        return None
-    return value
+    said = tuple(printable(text) for text in list_claims.warnings(claims, beside)[:20])
+    pagination = list_claims.pagination(claims, beside)
+    return Page(rows, keys.ids, keys.rooms, pagination, said, metadata, size_bytes, keys.experiments)
 
 
 def _parse_page_slowly(body: bytes, data_type: DataType) -> Page:
@@ -281,4 +264,5 @@ def _parse_page_slowly(body: bytes, data_type: DataType) -> Page:
         raise CorruptError("the answer holds no list of rows")
     rows = [one_line(text.encode()) for text in elements(parts["data"])]
     metadata = parts.get("metadata", "{}").encode()
-    return _page(rows, read_keys_row_by_row(rows, data_type), metadata, len(body))
+    beside = {name: loads(text) for name, text in parts.items() if name not in {"data", "metadata", "status"}}
+    return _page(rows, read_keys_row_by_row(rows, data_type), metadata, beside, len(body))

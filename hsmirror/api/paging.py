@@ -1,7 +1,7 @@
 """The cursor through one paginated list. It decides what to ask next, and does no I/O.
 
-Everything that a server says of a list is advisory; what counts is the rows received. The cursor proves that
-it ends: each page received moves it on, ends it, or raises.
+Everything that a server says of a list is advisory; what counts is the rows received. The cursor always ends:
+each page received moves it on or ends it. What it cannot read to the end it says so of, in its claims.
 """
 
 from __future__ import annotations
@@ -9,13 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hsmirror.api.addresses import without_signatures
-from hsmirror.api.envelope import Page, Pagination
-from hsmirror.errors import CorruptError
+from hsmirror.api.envelope import Page
+from hsmirror.api.list_claims import Pagination
 
 SMALLEST_LIMIT = 10
 """Below this, a page that times out is not a matter of its size."""
 
+SMALLER_LIMITS = (1_000, 100)
+UNPAGED_SMALLER_LIMITS = (5_000, 1_000, 100)
+"""What to ask for where a server refuses more rows, from the documented defaults down; after these, nothing."""
+
+_UNNAMED_LIMIT = 10_000
+"""What a page may hold where no size is named: the server's own is learnt from what comes."""
+
 _EMPTY_PAGE_RECHECKS = 1
+_MOST_EMPTY_PAGES = 3
 _MOST_IDS_KEPT = 100_000
 
 
@@ -54,6 +62,12 @@ class Claims:
     """It ended at an empty page although the server itself says that there are rows behind it."""
     has_shifted: bool = False
     """Where two pages meet they do not show the same row: it moved meanwhile, or its order is not stable."""
+    says_more: bool = False
+    """The last answer says that there is more behind it."""
+    ends_in_refusal: bool = False
+    """The server has no page there, instead of an empty one: the end, or a whim."""
+    trouble: str = ""
+    """Why the list cannot be read to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +99,19 @@ class Cursor:
     `asks(n)` gives up to n further pages to ask for; each must be answered by `received`, `timed_out` or
     `limit_refused`. `received` gives the rows to be kept.
 
-    With `overlaps`, each page begins with the row that the one before it ends with: a row deleted before it
+    Each page begins with the `overlap` rows that the one before it ends with: a row deleted before it
     meanwhile shows there, even where another one was added, so that the total is the same.
+
+    A list that is not `paged` is asked for whole; where its answer says that there is more, it is paged after
+    all.
     """
 
-    def __init__(
-        self, *, limit: int, paged: bool = True, rows_have_ids: bool = True, overlaps: bool = False
-    ) -> None:
+    def __init__(self, *, limit: int, paged: bool = True, rows_have_ids: bool = True, overlap: int = 0) -> None:
         if limit < 1:
             raise ValueError("a page has at least one row")
-        self._overlaps = overlaps
+        self._overlap_rows = overlap
+        self.names_limit = True
+        """False: the server refuses every page size, and is asked for its own."""
         self.limit = limit
         self.learnt_limit: int | None = None
         """The page size that the server has shown to be its own; None while there is no good evidence."""
@@ -114,7 +131,13 @@ class Cursor:
         self._rechecks: dict[int, int] = {}
         self._total_moved = False
         self._has_shifted = False
-        self._meetings: dict[int, bytes] = {}  # what stands where two pages meet, until both have shown it
+        self._meetings: dict[int, object] = {}  # what stands where two pages meet, until both have shown it
+        self._last_answer: tuple[int, Pagination] = (-1, Pagination())
+        """Of the furthest page: its offset, and its claims."""
+        self._first_page_number = 1
+        self._passed_over = 0  # empty pages that the server itself says are not the end
+        self._ends_in_refusal = False
+        self._trouble = ""
         self.rows = 0
 
     def __repr__(self) -> str:
@@ -140,8 +163,12 @@ class Cursor:
             last_total=total,
             total_moved=self._total_moved,
             fell_short=total is not None and self.rows < total,
-            has_hole=total is not None and self.rows < total and self._lacks_rows_before_its_end(),
+            has_hole=self._passed_over > 0
+            or (total is not None and self.rows < total and self._lacks_rows_before_its_end()),
             has_shifted=self._has_shifted,
+            says_more=self._says_more(),
+            ends_in_refusal=self._ends_in_refusal,
+            trouble=self._trouble,
         )
 
     def least_pages_left(self) -> int:
@@ -167,13 +194,11 @@ class Cursor:
         return asks
 
     def received(self, ask: Ask, page: Page) -> Page:
-        """Take note of a page; gives its rows that are new and to be kept.
-
-        Raises:
-            CorruptError: the server repeats a page, or hands out rows without end.
-        """
+        """Take note of a page; gives its rows that are new and to be kept."""
         self._outstanding.remove(ask)
         self._note_total(page.pagination.total)
+        if ask.offset >= self._last_answer[0]:
+            self._last_answer = ask.offset, page.pagination
         if page.rows and self._is_repeat(ask, page):
             self._end = ask.offset
             self._waiting.clear()
@@ -204,6 +229,16 @@ class Cursor:
             self._go_on_or_end()
         return kept
 
+    def refused(self, ask: Ask, why: str, *, is_end: bool) -> None:
+        """The server has no such page (`is_end`), or gives no rows so far down the list."""
+        self._outstanding.remove(ask)
+        self._waiting.clear()
+        self._end = ask.offset if self._end is None else min(self._end, ask.offset)
+        if is_end:
+            self._ends_in_refusal = True
+        else:
+            self._trouble = self._trouble or f"no rows are given beyond the first {self._end} ({why})"
+
     def can_halve(self, ask: Ask) -> bool:
         """Is the page large enough for its size to be what makes it late?"""
         return ask.limit // 2 >= SMALLEST_LIMIT
@@ -218,13 +253,18 @@ class Cursor:
         self._shrink_to(ask, half)
         return True
 
-    def limit_refused(self, ask: Ask, fallback: int) -> bool:
-        """The server refuses pages this large: ask for `fallback` rows; False if that was asked already."""
-        self._outstanding.remove(ask)
-        if ask.limit <= fallback:
-            self._outstanding.add(ask)
+    def limit_refused(self, ask: Ask) -> bool:
+        """The server refuses a first page this large: ask for less, at last for its own size; then False."""
+        if self._started or not self.names_limit:
             return False
-        self._shrink_to(ask, fallback)
+        self._outstanding.remove(ask)
+        steps = SMALLER_LIMITS if self._paged else UNPAGED_SMALLER_LIMITS
+        smaller = next((limit for limit in steps if limit < ask.limit), None)
+        self.names_limit = smaller is not None
+        self.limit = smaller or _UNNAMED_LIMIT
+        self.learnt_limit = smaller
+        self._frontier = self.limit
+        self._waiting.append(Ask(0, self.limit))
         return True
 
     def _shrink_to(self, ask: Ask, limit: int) -> None:
@@ -245,15 +285,16 @@ class Cursor:
         return Ask(offset, self.limit - overlap, overlap)
 
     def _overlap(self, offset: int) -> int:
-        return int(self._overlaps and self._paged and offset > 0 and self.limit > 1)
+        return min(self._overlap_rows, offset, self.limit - 1) if self._paged else 0
 
     def _note_meetings(self, ask: Ask, page: Page) -> None:
-        """Where two pages meet, both show the same row, unless the list moved in between."""
-        if not self._overlaps or not page.rows:
+        """Where two pages meet, both show the same rows, unless the list moved in between."""
+        if not self._overlap_rows:
             return
         count = min(len(page.rows), ask.page_rows)
-        for at in {0, count - 1}:
-            row = without_signatures(bytes(page.rows[at]), always=True)
+        begin, end = range(min(self._overlap_rows, count)), range(max(0, count - self._overlap_rows), count)
+        for at in {*begin, *end}:
+            row = _identity(page, at)
             other = self._meetings.pop(ask.from_offset + at, None)
             if other is None:
                 self._meetings[ask.from_offset + at] = row
@@ -262,13 +303,20 @@ class Cursor:
 
     def _may_run_ahead(self) -> bool:
         total = self.total
-        return (
-            self._started and self._paged and self._end is None and total is not None and self._frontier < total
-        )
+        is_open = self._started and self._paged and self._end is None and not self._trouble
+        return is_open and total is not None and self._frontier < total
+
+    def _says_more(self) -> bool:
+        """Is there more behind the last answer? Page numbers count where no other word speaks."""
+        claims = self._last_answer[1]
+        if claims.has_more is not None or self.total is not None or claims.pages is None:
+            return claims.has_more is True
+        page = self._pages if claims.page is None else claims.page - self._first_page_number + 1
+        return page < claims.pages
 
     def _lacks_rows_before_its_end(self) -> bool:
         if self._last is None:
-            return self._end is not None
+            return False  # nothing shows at all: that is short of its total, and no hole
         if self._last.end > self.rows:
             return True  # a gap before what was received
         return self._end is not None and (
@@ -287,12 +335,17 @@ class Cursor:
     def _learn_from_first(self, ask: Ask, page: Page) -> None:
         self._started = True
         count, granted = len(page.rows), page.pagination.limit
+        self._first_page_number = 0 if page.pagination.page == 0 else 1
+        if not self._paged and (page.pagination.has_more is True or (self.total or 0) > count > 0):
+            self._paged, self.limit = True, count or self.limit
         if granted and count <= granted < ask.limit:
             self.limit = self.learnt_limit = granted
         elif 0 < count < ask.limit and page.pagination.has_more is not False and (self.total or 0) > count:
             self.limit = count  # clamped without a word
         self._frontier = count
-        if not count:
+        if self._overlap_rows:  # a page is mostly news, however small the server makes it
+            self._overlap_rows = min(self._overlap_rows, max(1, count // 4))
+        if not count and not self._passes_over(ask, page):
             self._end = 0
 
     def _short(self, ask: Ask, page: Page) -> int:
@@ -308,9 +361,20 @@ class Cursor:
                 self.limit = count + ask.overlap
         elif not count and is_inside and self._may_recheck(ask.offset):
             self._waiting.append(ask)
-        elif not count:
+        elif not count and not self._passes_over(ask, page):
             self._end = ask.offset if self._end is None else min(self._end, ask.offset)
         return count
+
+    def _passes_over(self, ask: Ask, page: Page) -> bool:
+        """Is there more behind an empty page by the server's own word? Some filter after they took a page."""
+        if page.pagination.has_more is not True or self._passed_over >= _MOST_EMPTY_PAGES or not self._paged:
+            return False
+        self._passed_over += 1
+        behind = ask.offset + min(ask.limit, page.pagination.limit or self.limit)
+        if behind >= self._frontier or self.total is None:
+            self._waiting.append(Ask(behind, self.limit))  # no overlap: nobody knows what stands before it
+            self._frontier = behind + self.limit
+        return True
 
     def _may_recheck(self, offset: int) -> bool:
         self._rechecks[offset] = self._rechecks.get(offset, 0) + 1
@@ -318,7 +382,7 @@ class Cursor:
 
     def _go_on_or_end(self) -> None:
         """All that was asked has come: is this the end, by its own evidence?"""
-        if not self._paged or self._end is not None or self._last is None:
+        if not self._paged or self._end is not None or self._last is None or self._trouble:
             return
         last = self._last
         reached = last.end
@@ -336,11 +400,7 @@ class Cursor:
         self._frontier = reached + ask.limit
 
     def _is_repeat(self, ask: Ask, page: Page) -> bool:
-        """Is this the end because offsets mean nothing here, and the whole list came again?
-
-        Raises:
-            CorruptError: the server goes round in circles.
-        """
+        """Is this the end because offsets mean nothing here, and the whole list came again?"""
         first = self._offset_of_same(ask, page)
         if first is None:
             return False
@@ -349,17 +409,18 @@ class Cursor:
         if page.pagination.is_absent or is_full:
             return True
         self._note_repeat(first, ask.offset)
-        return False
+        return bool(self._trouble)
 
     def _note_repeat(self, first: int, again: int) -> None:
         # One page again can be real: as many rows as it has were inserted before it meanwhile. So can several,
         # where rows have no id.
         self._repeats += 1
         if self._repeats > (1 if self._rows_have_ids else 3) and not self._total_moved:
-            raise CorruptError(
-                f"the server repeats the page at offset {first} at offset {again}; "
-                "the list cannot be read to its end"
-            )
+            self._give_up(f"the server repeats the page at offset {first} at offset {again}")
+
+    def _give_up(self, why: str) -> None:
+        self._trouble = self._trouble or f"{why}; the list cannot be read to its end"
+        self._waiting.clear()
 
     def _offset_of_same(self, ask: Ask, page: Page) -> int | None:
         """Where the same rows were given before."""
@@ -383,4 +444,10 @@ class Cursor:
     def _require_an_end(self) -> None:
         total = self.total
         if total is not None and self.rows > 20 * total + 50 * self.limit:
-            raise CorruptError(f"the server hands out rows without end ({self.rows} of a total of {total})")
+            self._give_up(f"the server hands out rows without end ({self.rows} of a total of {total})")
+
+
+def _identity(page: Page, at: int) -> object:
+    """What tells a row: its id, or all of it but for signatures, which each answer makes anew."""
+    row_id = page.ids[at]
+    return without_signatures(bytes(page.rows[at]), always=True) if row_id is None else (page.rooms[at], row_id)

@@ -69,6 +69,10 @@ class Answer:
     remaining: int | None = None
     """Requests left in the window that the server names, where it names one."""
     limit: int | None = None
+    age_seconds: int = 0
+    """How old it is: more than nothing where it comes from a cache on the way, although none is wanted."""
+    has_next_link: bool = False
+    """Its header names a next page (`Link: <…>; rel="next"`)."""
 
 
 class Transport:
@@ -104,7 +108,12 @@ class Transport:
         aiohttp.set_zlib_backend(isal_zlib)
         self._api = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=20),
-            headers={**self._headers, "Accept-Encoding": "gzip", "User-Agent": USER_AGENT},
+            headers={
+                **self._headers,
+                "Accept-Encoding": "gzip",
+                "Cache-Control": "no-cache",
+                "User-Agent": USER_AGENT,
+            },
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         self._storage = StorageHosts(
@@ -187,6 +196,8 @@ class Transport:
             skew_seconds(headers.get("Date"), self._clock),
             count(headers.get("X-RateLimit-Remaining") or headers.get("RateLimit-Remaining")),
             count(headers.get("X-RateLimit-Limit") or headers.get("RateLimit-Limit")),
+            count(headers.get("Age")) or 0,
+            "next" in response.links,
         )
 
     def _api_error(self, response: aiohttp.ClientResponse, body: bytes) -> UpstreamError:

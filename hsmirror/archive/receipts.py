@@ -144,7 +144,8 @@ class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     experiment scope, and `unaccounted` by how much that exceeds the rows that it gives. A page had `page_rows`.
     `why` tells, where `is_complete` is false, what is missing and why. `whole_at` is when all of it was last
     read and proven, `rooms_read_at` when settled rooms were read by themselves since then. A search for what
-    has moved that was cut short began at `searching_since`.
+    has moved that was cut short began at `searching_since`. `differences` has by room ("" for the experiment's
+    list) by how many rows a total exceeds what two readings agree on, and since when.
     """
 
     experiment: str
@@ -160,6 +161,7 @@ class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     whole_at: str = ""
     rooms_read_at: dict[str, str] = {}
     searching_since: str = ""
+    differences: dict[str, tuple[int, str]] = {}
 
     @property
     def key(self) -> str:

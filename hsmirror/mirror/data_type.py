@@ -8,6 +8,8 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
+import anyio.to_thread
+
 from hsmirror.errors import (
     DamagedError,
     ForbiddenError,
@@ -43,7 +45,7 @@ from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.plan import Way, choose_way, narrowed, pages
 from hsmirror.mirror.reading import OnRows, ProvenList, RoomsUntoldError, proven_list
 from hsmirror.mirror.report import TypeReport
-from hsmirror.mirror.roomless import read_roomless
+from hsmirror.mirror.roomless import are_rows_distinct, read_roomless
 from hsmirror.mirror.rooms import ExperimentRooms
 from hsmirror.mirror.wanted import Wanted
 from hsmirror.model import DataType, ListKey, Scope
@@ -272,6 +274,9 @@ class TypeMirror:
             page = await self._context.reader.first_page(key, 1)
         except InvalidParameterError:
             return None
+        if doubts := [*page.warnings, *(["its answer comes from a cache"] if page.age_seconds else [])]:
+            self._outcome.fail(f"asked for its total: {'; '.join(doubts)}")
+            return None
         return page.pagination.total
 
     async def _look_for_more(self, held: HeldList, read: Iterable[str]) -> None:
@@ -321,8 +326,17 @@ class TypeMirror:
                 self._total = found.total
                 self._rooms.named(self._type, found.parts)
                 rooms = dict.fromkeys([*found.parts, *await self._rooms_without_rows(found)])
-                await self._outcome.settle(found, rooms)
-        self._was_read_whole = found.is_proven
+                goes_by_room = must_tell_rooms and self._goes_by_room(found)
+                self._was_read_whole = await self._outcome.settle(found, rooms, is_last_word=not goes_by_room)
+        if goes_by_room:
+            self._outcome.note(f"{found.note}; its rooms are read one by one")
+            await self._read_by_room(unproven=found.note)
+
+    def _goes_by_room(self, found: ProvenList) -> bool:
+        """Are its rooms to prove what its own list does not? In the end, also that a total is wrong."""
+        if found.is_proven:
+            return False
+        return found.may_be_proven_by_room or self._outcome.is_wrong_total(found)
 
     async def _rooms_without_rows(self, found: ProvenList) -> list[Room]:
         """Rooms that a complete list shows to have nothing: those that are known, and those held before."""
@@ -336,8 +350,11 @@ class TypeMirror:
         return [room for room in dict.fromkeys((*known, *before)) if room not in found.parts]
 
     # --- room by room --------------------------------------------------------------------------------
-    async def _read_by_room(self) -> None:
-        """All rooms, but for those that an earlier run has read already; and rows that belong to none."""
+    async def _read_by_room(self, *, unproven: str = "") -> None:
+        """All rooms, but for those that an earlier run has read already; and rows that belong to none.
+
+        `unproven`: the experiment's list was read, and why it is not proven.
+        """
         rooms = await self._rooms.known(self._type)
         vanished = self._vanished(rooms)
         is_listed = Scope.EXPERIMENT in self._type.scopes
@@ -345,6 +362,8 @@ class TypeMirror:
         if not rooms and not vanished:
             if doubt:  # its rows may well be of rooms
                 self._doubt_rooms(doubt)
+            elif unproven:
+                self._outcome.fail(unproven)
             elif is_listed:
                 await self._read_experiment(must_tell_rooms=False)
             else:
@@ -388,13 +407,11 @@ class TypeMirror:
         held = self._held.rooms if self._held is not None else {}
         of_no_room = held.get(None, HeldRoom())
         has_roomless = of_no_room.rows > 0
-        in_rooms = self._outcome.upstream_rows_of(rooms)
-        if self._total is not None and of_no_room.is_intact:
-            if self._total <= in_rooms and not has_roomless:
-                return
-            if has_roomless and self._total == in_rooms + of_no_room.rows:
-                return
         key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
+        in_rooms = self._outcome.upstream_rows_of(rooms)
+        is_to_be_met = self._window.is_whole and of_no_room.is_intact and not has_roomless
+        if is_to_be_met and self._total == in_rooms and await self._are_distinct(key, rooms):
+            return
         try:
             with self._listed():
                 await read_roomless(
@@ -409,6 +426,12 @@ class TypeMirror:
         except DamagedError as error:
             why = f"which rows belong to no room cannot be told: {error}"
             self._outcome.fail(f"{why}; run `hsmirror verify --repair`, and sync again")
+
+    async def _are_distinct(self, key: ListKey, rooms: Sequence[str]) -> bool:
+        """Is no row in two rooms? It would make up, in their sum, for one that is in none."""
+        return await anyio.to_thread.run_sync(
+            are_rows_distinct, self._context, key, rooms, limiter=self._context.settling
+        )
 
     async def _read_new_rooms(self, known: Sequence[str]) -> list[str]:
         """Rooms that have been opened since the rooms were listed."""

@@ -39,6 +39,8 @@ class DistinctCounter:
         self._runs: list[array[int]] = []
         """Where each bucket begins, in hashes from the start of the file, and where the last one ends."""
         self._sum = 0
+        self.distinct_in_batches = 0
+        """Distinct ones of each batch, added up: more than `count` where one came in several of them."""
 
     def __repr__(self) -> str:
         return f"<DistinctCounter waiting={len(self._waiting)} runs={len(self._runs)}>"
@@ -51,6 +53,7 @@ class DistinctCounter:
         """
         hashes = list(map(hash, identities))
         self._sum += sum(hashes)
+        self.distinct_in_batches += len(set(hashes))
         self._waiting.fromlist(hashes)
         if len(self._waiting) > self._run_hashes:
             self._write_run()

@@ -46,6 +46,10 @@ class AnswerLike(Protocol):
     def remaining(self) -> int | None: ...
     @property
     def limit(self) -> int | None: ...
+    @property
+    def age_seconds(self) -> int: ...
+    @property
+    def has_next_link(self) -> bool: ...
 
 
 class Wire(Protocol):
@@ -353,6 +357,10 @@ class Fetcher:
 
     async def get_parsed(self, request: Request, parse: Callable[[bytes], Parsed]) -> Parsed:
         """As `get`, its body parsed; a body that `parse` finds corrupt is asked for again."""
+        return await self.get_answer(request, lambda answer: parse(answer.body))
+
+    async def get_answer(self, request: Request, parse: Callable[[AnswerLike], Parsed]) -> Parsed:
+        """As `get_parsed`, for what reads the answer's header, too."""
         failures: dict[Backoff, int] = {}
         while True:
             try:
@@ -370,7 +378,7 @@ class Fetcher:
             if policy is not THROTTLES:  # there the gate does the waiting
                 await anyio.sleep(delay)
 
-    async def _once(self, request: Request) -> bytes:
+    async def _once(self, request: Request) -> AnswerLike:
         await self._gate.enter(request.endpoint, request.urgency)
         sent_at = self._clock.monotonic()
         try:
@@ -394,7 +402,7 @@ class Fetcher:
             limits.announced_per_hour or limits.requests_per_hour
         ):
             self._budget.server_says_left(answer.remaining, self._clock.monotonic())
-        return answer.body
+        return answer
 
     def _rest(self, endpoint: str, error: ThrottledError, sent_at: float) -> None:
         """After a 429: nothing goes for as long as the server asks; where it does not say, longer each time.

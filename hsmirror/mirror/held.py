@@ -9,6 +9,7 @@ from hsmirror.archive.durable import has_size
 from hsmirror.archive.layout import Layout, sidecar_path
 from hsmirror.archive.receipts import WHOLE, FileLike, ListReceipt, ShardReceipt, instant
 from hsmirror.archive.segments import Receipts
+from hsmirror.mirror.differences import Difference
 from hsmirror.mirror.night import HeldList, HeldRoom, Room
 from hsmirror.mirror.plan import Way
 
@@ -72,6 +73,10 @@ class HeldLists:
             whole_at=self._epoch(receipt.whole_at),
             searching_since=self._epoch(receipt.searching_since),
             rooms_read_at={room: self._epoch(read_at) for room, read_at in receipt.rooms_read_at.items()},
+            differences={
+                of_list: Difference(rows, self._epoch(since) or self._now)
+                for of_list, (rows, since) in receipt.differences.items()
+            },
         )
 
     def release(self, experiment: str) -> None:

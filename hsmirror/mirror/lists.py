@@ -15,8 +15,8 @@ from hsmirror.api.envelope import Page, parse_page
 from hsmirror.api.memory import AnswerMemory
 from hsmirror.api.paging import Ask, Claims, Cursor
 from hsmirror.api.times import wider_range
-from hsmirror.errors import InvalidParameterError, TimedOutError
-from hsmirror.mirror.fetch import Fetcher, Request, Reservation
+from hsmirror.errors import CorruptError, InvalidParameterError, NotFoundError, TimedOutError
+from hsmirror.mirror.fetch import AnswerLike, Fetcher, Request, Reservation
 from hsmirror.model import ListKey, Scope
 from hsmirror.pace.agenda import Urgency
 
@@ -27,8 +27,11 @@ LARGEST_LIMIT = 10_000
 """Rows to ask for in a page. The documented default is 1,000; servers grant what they will."""
 
 FALLBACK_LIMIT = 1_000
-FALLBACK_UNPAGED_LIMIT = 5_000
-"""The documented defaults, for servers that refuse to be asked for more."""
+"""The documented default, which every server grants."""
+
+MOST_OVERLAP = 32
+"""Rows that two pages have in common where a list is read again: where rows with equal times come in another
+order on each page, the more of them have to agree, the less is left to chance."""
 
 _PAGES_IN_MEMORY_BYTES = 16 << 20
 _RECORDINGS_TIMEOUT_SECONDS = 300.0
@@ -49,6 +52,8 @@ class Reading:
     warnings: tuple[str, ...]
     metadata: bytes
     """Of the last page, as it came."""
+    age_seconds: int = 0
+    """Of the oldest page: more than nothing where one came from a cache."""
 
 
 class PageSizes:
@@ -57,6 +62,8 @@ class PageSizes:
     def __init__(self, largest: int = LARGEST_LIMIT) -> None:
         self._largest = largest
         self._learnt: dict[str, int] = {}
+        self.unnamed: set[str] = set()
+        """Types of which the server refuses every page size, so that its own is taken."""
 
     def limit(self, data_type: str) -> int:
         largest = LARGEST_UNPAGED_LIMIT if data_type == "agent-decisions" else self._largest
@@ -69,17 +76,21 @@ class PageSizes:
         self._learnt[data_type] = min(limit, self.limit(data_type))
 
 
-def page_request(key: ListKey, ask: Ask) -> Request:
-    """The request for one page of a list."""
+def page_request(key: ListKey, ask: Ask, *, names_limit: bool = True) -> Request:
+    """The request for one page of a list; without `names_limit` the size of the page is left to the server."""
     data_type = key.data_type
     path = f"data/{data_type.name}/{key.scope}/{path_segment(key.scope_id)}"
     params: dict[str, str] = {}
-    if data_type.paged:
+    if data_type.paged or ask.offset:
         params = {"limit": str(ask.page_rows), "offset": str(ask.from_offset)}
     elif data_type.name == "agent-decisions":
-        params = {"limit": str(ask.limit), "detail": "true"}
+        params = {"limit": str(ask.limit)}
+    if not names_limit:
+        params.pop("limit", None)
+    if data_type.name == "agent-decisions":
+        params["detail"] = "true"
     if data_type.name == "deployments":
-        path, params = "deployments", {"experimentId": key.scope_id}
+        path, params = "deployments", {"experimentId": key.scope_id, **params}
     elif data_type.name == "sessions":
         path = f"deployments/{path_segment(key.scope_id)}/sessions"
     elif not key.scope_id:
@@ -110,8 +121,12 @@ def path_segment(text: str) -> str:
     return quote(text, safe="", errors="surrogatepass")
 
 
-def _parsed(key: ListKey, asked: Mapping[str, str], body: bytes) -> Page:
-    return require_answer(parse_page(body, key.data_type), key, asked)
+def _parsed(key: ListKey, asked: Mapping[str, str], answer: AnswerLike) -> Page:
+    """One page that is the answer to what was asked, with what its header says of it."""
+    page = require_answer(parse_page(answer.body, key.data_type), key, asked)
+    if answer.has_next_link:
+        page = replace(page, pagination=replace(page.pagination, has_more=True))
+    return replace(page, age_seconds=answer.age_seconds) if answer.age_seconds else page
 
 
 class ListReader:
@@ -136,16 +151,21 @@ class ListReader:
 
     async def first_page(self, key: ListKey, limit: int) -> Page:
         """Just one page from the start, for what it tells of the list."""
-        request = page_request(key, Ask(0, limit))
-        return await self._fetcher.get_parsed(request, partial(_parsed, key, request.params))
+        request = page_request(key, Ask(0, limit), names_limit=key.data_type.name not in self._sizes.unnamed)
+        return await self._fetcher.get_answer(request, partial(_parsed, key, request.params))
 
-    async def read(self, key: ListKey, sink: PageSink, *, urgency: Urgency | None = None) -> Reading:
+    async def read(
+        self, key: ListKey, sink: PageSink, *, urgency: Urgency | None = None, attempt: int = 0
+    ) -> Reading:
         """One pass, its pages delivered to `sink` in the list's order.
+
+        Each further `attempt` has its pages meet elsewhere, and in more rows: what an unstable order does where
+        two pages meet, it does not do again.
 
         Raises:
             UpstreamError: as the fetcher's; the sink has then received a part of the list.
         """
-        one_pass = _Pass(key, self._fetcher, self._sizes, sink, urgency, self._memory)
+        one_pass = _Pass(key, self._fetcher, self._sizes, sink, urgency, self._memory, attempt)
         try:
             return await one_pass.run(self._concurrent_pages)
         finally:
@@ -161,6 +181,7 @@ class _Pass:
         sink: PageSink,
         urgency: Urgency | None,
         memory: AnswerMemory,
+        attempt: int,
     ) -> None:
         self._key = key
         self._fetcher = fetcher
@@ -169,12 +190,17 @@ class _Pass:
         self._urgency = urgency
         self._memory = memory
         data_type = key.data_type
+        limit = sizes.limit(data_type.name)
+        limit -= attempt * limit // 7
+        self._is_usual = attempt == 0
         self._cursor = Cursor(
-            limit=sizes.limit(data_type.name),
+            limit=limit,
             paged=data_type.paged,
             rows_have_ids=bool(data_type.id_fields),
-            overlaps=True,
+            overlap=min(MOST_OVERLAP, limit // 4) if attempt else 1,
         )
+        self._cursor.names_limit = data_type.name not in sizes.unnamed
+        self._age_seconds = 0
         self._early: dict[int, Page] = {}
         self._delivered = 0
         self._is_delivering = False
@@ -195,7 +221,7 @@ class _Pass:
             with self._fetcher.reserved(endpoint, self._cursor.least_pages_left()) as self._reservation:
                 await self._fetch_all(concurrent_pages)
         await self._deliver_the_rest()
-        return Reading(self._cursor.claims, tuple(self._warnings), self._metadata)
+        return Reading(self._cursor.claims, tuple(self._warnings), self._metadata, self._age_seconds)
 
     async def _fetch_all(self, concurrent_pages: int) -> None:
         async with anyio.create_task_group() as tasks:
@@ -226,20 +252,24 @@ class _Pass:
             raise self._failure
 
     async def _fetch(self, ask: Ask) -> None:
-        data_type = self._key.data_type
-        request = page_request(self._key, ask)
+        request = page_request(self._key, ask, names_limit=self._cursor.names_limit)
         if self._urgency is not None:
             request = replace(request, urgency=self._urgency)
         if not self._cursor.can_halve(ask):
             request = replace(request, halves_on_timeout=False)  # its size is not the reason: tried again
         try:
-            page = await self._fetcher.get_parsed(request, partial(_parsed, self._key, request.params))
+            page = await self._fetcher.get_answer(request, partial(_parsed, self._key, request.params))
         except TimedOutError:
             if not self._cursor.timed_out(ask):
                 raise
-        except InvalidParameterError:
-            fallback = FALLBACK_LIMIT if data_type.paged else FALLBACK_UNPAGED_LIMIT
-            if not self._cursor.limit_refused(ask, fallback):
+        except NotFoundError as error:
+            if not ask.offset:
+                raise
+            self._cursor.refused(ask, str(error), is_end=True)
+        except (InvalidParameterError, CorruptError) as error:
+            if ask.offset:  # what came before it is kept
+                self._cursor.refused(ask, str(error), is_end=False)
+            elif isinstance(error, CorruptError) or not self._cursor.limit_refused(ask):
                 raise
         else:
             if self._reservation is not None:
@@ -249,10 +279,18 @@ class _Pass:
             if kept.rows:
                 self._early[ask.offset] = kept
                 self._memory.hold(kept.size_bytes)
-        if self._cursor.learnt_limit is not None:
-            self._sizes.lower(data_type.name, self._cursor.learnt_limit)
+        self._learn()
+
+    def _learn(self) -> None:
+        """What this list was granted, the next one of its type asks for."""
+        data_type = self._key.data_type.name
+        if not self._cursor.names_limit:
+            self._sizes.unnamed.add(data_type)
+        if self._cursor.learnt_limit is not None and self._is_usual:
+            self._sizes.lower(data_type, self._cursor.learnt_limit)
 
     def _take_note(self, page: Page) -> None:
+        self._age_seconds = max(self._age_seconds, page.age_seconds)
         self._largest_page_bytes = max(self._largest_page_bytes, page.size_bytes)
         self._warnings.update(dict.fromkeys(page.warnings))
         self._metadata = page.metadata

@@ -94,6 +94,10 @@ def list_receipt(
         whole_at=whole_at,
         rooms_read_at=rooms_read_at,
         searching_since=iso_utc(read.searching_since) if read.searching_since else "",
+        differences={
+            of_list: (each.rows, iso_utc(each.since_epoch))
+            for of_list, each in outcome.differences.by_list.items()
+        },
     )
     if old is None or msgspec.structs.replace(old, read_at=receipt.read_at) != receipt:
         return receipt

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import ceil, inf
 
+from hsmirror.mirror.differences import Difference
 from hsmirror.mirror.plan import Way, pages
 
 Room = str | None
@@ -80,6 +81,8 @@ class HeldList:
     rooms_read_at: Mapping[str, float] = field(default_factory=dict)
     searching_since: float = 0.0
     """When a search for what has moved began that has not come to its end; 0 where there is none."""
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+    """By how much totals exceed their lists, by room; "" is the experiment's own list."""
 
     @property
     def rows(self) -> int:

@@ -6,9 +6,10 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from math import ceil
 
 import anyio
 import anyio.to_thread
@@ -20,6 +21,7 @@ from hsmirror.archive.shards import StagedPart
 from hsmirror.errors import DamagedError
 from hsmirror.mirror.asked import Asked
 from hsmirror.mirror.context import Context
+from hsmirror.mirror.differences import Differences
 from hsmirror.mirror.documents import document_commit
 from hsmirror.mirror.moved import RoomRows, moved_rows, without
 from hsmirror.mirror.night import HeldList, Room
@@ -85,6 +87,8 @@ class Outcome:
         self.changed_rooms: set[Room] = set()
         self.changed_shards = 0
         self.rows_read = 0
+        known = held.differences if held is not None else {}
+        self.differences = Differences.since(known, context.policy.settle_seconds)
 
     def __repr__(self) -> str:
         return f"<Outcome of {self._type.name}, rows={self.rows}, complete={self.is_complete}>"
@@ -149,13 +153,17 @@ class Outcome:
         *,
         participant: str | None = None,
         are_gone: bool = False,
-    ) -> None:
-        """Hold what came against what is held, and commit the difference.
+        is_last_word: bool = True,
+    ) -> bool:
+        """Hold what came against what is held, and commit the difference; is it proven to be all?
 
+        Where what came is not proven, and that is not the `is_last_word`, it is read otherwise after this.
         An empty list after a full one is suspicious: nothing is taken for gone then, unless `are_gone` or a
         full run says that it is meant.
         """
         rooms = list(rooms)
+        if self.is_wrong_total(found) and is_last_word:
+            found = replace(found, is_proven=True)
         claim = Claim(self._window.start, self._window.end, participant)
         held_before = self.upstream_rows_of(rooms)
         if not found.rows and held_before and claim == WHOLE and not (are_gone or self._is_full):
@@ -166,7 +174,7 @@ class Outcome:
                 "deleted on purpose, `hsmirror sync --full` marks them as gone",
                 room=where or "",
             )
-            return
+            return False
         asked = Asked(self._type, claim, is_proven=found.is_proven)
         waiting = iter(rooms)
         while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
@@ -175,13 +183,26 @@ class Outcome:
             await self._file_elsewhere(found, others, list_of=rooms[0])
         self.rows_read += found.rows
         if not found.is_proven:
-            self.fail(found.note)
-            return
+            if is_last_word:
+                self.fail(found.note + self._when_it_counts(found))
+            return False
         if claim == WHOLE:
             now = self._context.clock.epoch()
             self.read_at.update(dict.fromkeys(rooms, now))
         if found.note:
             self.note(found.note)
+        return True
+
+    def is_wrong_total(self, found: ProvenList) -> bool:
+        """Has it stood for long enough that the list falls short of its total? Not where it looks cut off."""
+        has_stood = self.differences.has_stood(found.of_room, found.short_by, self._context.clock.epoch())
+        return has_stood and found.short_by > 0 and not (found.looks_capped and found.of_room)
+
+    def _when_it_counts(self, found: ProvenList) -> str:
+        if not found.short_by or (found.looks_capped and found.of_room):
+            return ""
+        hours = ceil(self._context.policy.settle_seconds / 3600)
+        return f"; it is read again each night until that has stood for {hours} h"
 
     async def _settle_some(self, found: ProvenList, some: Sequence[Room], asked: Asked) -> None:
         def settle_all(in_memory_bytes: int) -> list[Settled]:

@@ -1,10 +1,12 @@
-"""Is a list complete? Decided from what its passes showed; pure.
+"""Is a list complete? Decided from what its readings showed; pure.
 
-A pass reads a list once from its first page to its end. It proves the list complete if nothing moved under it:
-its total stayed, where its pages meet they show the same row, its rows are distinct, and there are as many of
-them as the total says. Anything else is
-read again, a bounded number of times; two passes in a row that agree in everything prove it, too, since what
-does not move can be read page by page. That is how a wrong total is told from a missing row.
+One reading proves a list if nothing moved under it and nothing speaks against it: its total stayed and is the
+number of its rows, its pages meet in the same row, no identity came twice, its last answer says that there is
+no more, and no answer warns that something is left out or comes from a cache.
+
+Two readings whose pages met in other places prove it where that is not enough: rows without an id that are
+alike to the byte, and totals that are wrong. They have to agree in every row, and neither may have moved. Rows
+that only an earlier reading has make up for nothing: they may have gone.
 """
 
 from __future__ import annotations
@@ -20,80 +22,133 @@ MOST_PASSES = 3
 
 @dataclass(frozen=True, slots=True)
 class PassFacts:
-    """What one pass showed. `fingerprint` is the same for the same set of rows in any order."""
+    """What one reading showed. `fingerprint` is the same for the same rows in any order."""
 
     claims: Claims
-    distinct: int
     fingerprint: int
-    is_ambiguous: bool = False
-    """Some rows have no id and are alike: they may be real, or the same one twice and another passed over."""
+    repeats: int = 0
+    """Rows with an identity that came before; of rows without an id, on another page."""
+    may_repeat: bool = False
+    """Those may all be rows: they have no id and are alike, or share an id and differ."""
     warnings: tuple[str, ...] = ()
+    age_seconds: int = 0
+    """Of the oldest page that came from a cache."""
+
+    @property
+    def stood_still(self) -> bool:
+        """Does nothing show that the list moved while it was read, or that a part of it is older?"""
+        claims = self.claims
+        return not (claims.total_moved or claims.has_shifted or claims.has_hole or self.age_seconds)
+
+    @property
+    def proves(self) -> bool:
+        """Is it proof by itself?"""
+        return self.stood_still and not self.repeats and not self.claims.ends_in_refusal and self.has_its_total
+
+    @property
+    def has_its_total(self) -> bool:
+        return self.claims.last_total in {None, self.claims.rows}
 
 
 class Judgement(Enum):
     PROVEN = "proven"
     READ_AGAIN = "read again"
     UNPROVEN = "unproven"
+    SHORT = "short"
+    """The readings agree, and the server's total is ahead of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`note` says what is odd, or why the list is not complete; empty where all is well."""
+    """`note` says what is odd, or why the list is not complete; empty where all is well.
+
+    `may_be_proven_by_room`: what stands in the way is the list's length or order; its rooms' lists are shorter.
+    """
 
     judgement: Judgement
     note: str = ""
+    may_be_proven_by_room: bool = False
 
 
-def judge(passes: Sequence[PassFacts], *, distinct_in_all: int | None = None) -> Verdict:
-    """What the passes so far prove. `distinct_in_all` counts the distinct rows of all of them together."""
+def judge(passes: Sequence[PassFacts]) -> Verdict:
+    """What the readings so far prove."""
     last = passes[-1]
     if last.warnings:
         return Verdict(Judgement.UNPROVEN, "; ".join(last.warnings))
-    claims = last.claims
-    total = claims.last_total
-    # One id with two contents is two rows: an exact count, where one was made, tells them from a repeat.
-    distinct = distinct_in_all if len(passes) == 1 and distinct_in_all is not None else last.distinct
-    has_moved = claims.total_moved or claims.has_shifted
-    is_clean = not has_moved and distinct == claims.rows and total in {None, claims.rows}
-    # Without a total, a later reading proves only that it has what the earlier ones had.
-    has_all = len(passes) == 1 or total is not None or distinct_in_all == distinct
-    if is_clean and has_all and not last.is_ambiguous:
-        conflicts = distinct - last.distinct
-        return Verdict(
-            Judgement.PROVEN, f"{conflicts} ids have two contents; both are kept" if conflicts else ""
-        )
-    # One page cannot have moved while it was read; but that there are fewer rows than the total says takes a
-    # second reading to believe.
-    is_one_page = claims.pages == 1 and distinct == claims.rows and not claims.has_hole and not has_moved
-    if is_one_page and not claims.fell_short:
-        return Verdict(Judgement.PROVEN, f"the server says {total} rows, and gives {claims.rows} in one page")
-    if len(passes) > 1:
-        settled = _settled(passes[-2], last, distinct_in_all)
-        if settled is not None:
-            return settled
+    if against := _speaks_against(last.claims):
+        return Verdict(Judgement.UNPROVEN, against, may_be_proven_by_room=True)
+    if _is_proof(passes):
+        return Verdict(Judgement.PROVEN, _oddity(last.claims))
+    if len(passes) > 1 and _agree(passes[-2], last):
+        return _agreed(last.claims)
     if len(passes) < MOST_PASSES:
         return Verdict(Judgement.READ_AGAIN)
-    return Verdict(
-        Judgement.UNPROVEN,
-        f"the list kept changing while it was read: {last.distinct} distinct rows of {total} "
-        f"after {len(passes)} readings; run again",
+    why = _why_unproven(last)
+    return Verdict(Judgement.UNPROVEN, why, may_be_proven_by_room=not last.claims.total_moved)
+
+
+def _speaks_against(claims: Claims) -> str:
+    """What no further reading would change."""
+    if claims.trouble:
+        return claims.trouble
+    if claims.says_more:
+        return f"the server says that there is more behind the last of {claims.rows} rows, and does not give it"
+    return ""
+
+
+def _is_proof(passes: Sequence[PassFacts]) -> bool:
+    last = passes[-1]
+    if last.proves:
+        # Without a total, a later reading that differs from an earlier one has to be seen twice.
+        return len(passes) == 1 or last.claims.last_total is not None or _have_same_rows(passes[-2], last)
+    # One page cannot have moved while it was read, and a total that is too low hides no row.
+    is_one_page = last.stood_still and last.claims.pages == 1 and not last.claims.ends_in_refusal
+    return is_one_page and not last.repeats and not last.claims.fell_short
+
+
+def _agree(before: PassFacts, last: PassFacts) -> bool:
+    if not (before.stood_still and last.stood_still and _have_same_rows(before, last)):
+        return False
+    return not last.repeats or last.may_repeat
+
+
+def _have_same_rows(before: PassFacts, last: PassFacts) -> bool:
+    return (before.fingerprint, before.claims.rows, before.claims.last_total) == (
+        last.fingerprint,
+        last.claims.rows,
+        last.claims.last_total,
     )
 
 
-def _settled(before: PassFacts, last: PassFacts, distinct_in_all: int | None) -> Verdict | None:
-    total = last.claims.last_total
-    stood_still = not last.claims.total_moved and before.claims.last_total == total
-    if last.claims.has_hole:
-        return None
-    if stood_still and total is not None and distinct_in_all == total:
-        # The order of equal rows varies from request to request: together the passes have them all.
-        return Verdict(Judgement.PROVEN)
-    agree = (before.fingerprint, before.claims.rows) == (last.fingerprint, last.claims.rows)
-    if stood_still and agree and last.distinct == last.claims.rows:
-        if total in {None, last.claims.rows}:
-            return Verdict(Judgement.PROVEN)
-        return Verdict(
-            Judgement.PROVEN,
-            f"the server says {total} rows; two readings agree on {last.distinct}, and there are no more",
-        )
-    return None
+def _agreed(claims: Claims) -> Verdict:
+    total = claims.last_total
+    if total is None or total <= claims.rows:
+        return Verdict(Judgement.PROVEN, _oddity(claims))
+    why = f"the server says {total} rows and lists {claims.rows}"
+    return Verdict(Judgement.SHORT, why, may_be_proven_by_room=_looks_capped(claims))
+
+
+def _oddity(claims: Claims) -> str:
+    total = claims.last_total
+    return f"the server says {total} rows, and gives {claims.rows}" if total not in {None, claims.rows} else ""
+
+
+def _looks_capped(claims: Claims) -> bool:
+    """Did the server stop at a round number, or far below its total? Two late rows do not look like that."""
+    missing = (claims.last_total or 0) - claims.rows
+    return claims.rows > 0 and (claims.rows % 50 == 0 or (claims.rows >= 50 and missing > claims.rows // 10))
+
+
+def _why_unproven(last: PassFacts) -> str:
+    claims = last.claims
+    of_total = "" if claims.last_total is None else f" of {claims.last_total}"
+    found = f"{claims.rows - last.repeats} distinct rows{of_total} after {MOST_PASSES} readings; run again"
+    if last.age_seconds:
+        return f"answers come from a cache on the way, {last.age_seconds} s old, though none is wanted: {found}"
+    if claims.total_moved:
+        return f"the list kept changing while it was read: {found}"
+    if claims.has_shifted or last.repeats:
+        return f"the list changed while it was read, or rows with equal times come in varying order: {found}"
+    if claims.has_hole:
+        return f"pages in the middle of the list stayed empty: {found}"
+    return f"its readings do not agree: {found}"

@@ -50,7 +50,7 @@ async def read_ids(reader: ListReader, key: ListKey, on_rows: OnRows | None = No
     while True:
         ids = _Collector(key.experiment, strangers, on_rows)
         try:
-            reading = await reader.read(key, ids)
+            reading = await reader.read(key, ids, attempt=len(passes))
         except (KeyRefusedError, BudgetExhaustedError):
             raise
         except UpstreamError as error:
@@ -59,24 +59,25 @@ async def read_ids(reader: ListReader, key: ListKey, on_rows: OnRows | None = No
                 raise
             return ProvenIds(_own(found, strangers), f"it broke off: {error}")
         found.update(dict.fromkeys(ids.found))
-        passes.append(_facts(reading, ids.found))
-        verdict = judge(passes, distinct_in_all=len(found))
+        passes.append(_facts(reading, ids))
+        verdict = judge(passes)
         if verdict.judgement is Judgement.UNPROVEN:
             return ProvenIds(_own(found, strangers), verdict.note)
+        if verdict.judgement is Judgement.SHORT:
+            return ProvenIds(_own(found, strangers), shortfall=verdict.note)
         if verdict.judgement is Judgement.PROVEN:
-            return ProvenIds(_own(found, strangers), shortfall=_shortfall(reading, len(found)))
+            return ProvenIds(_own(found, strangers))
 
 
-def _facts(reading: Reading, found: list[IdAndRoom]) -> PassFacts:
-    distinct = frozenset(found)
+def _facts(reading: Reading, ids: _Collector) -> PassFacts:
     return PassFacts(
-        reading.claims, distinct=len(distinct), fingerprint=hash(distinct), warnings=reading.warnings
+        reading.claims,
+        fingerprint=hash(frozenset(ids.found)),
+        repeats=len(ids.found) - len(set(ids.found)),
+        may_repeat=len(ids.contents) == len(ids.found),
+        warnings=reading.warnings,
+        age_seconds=reading.age_seconds,
     )
-
-
-def _shortfall(reading: Reading, count: int) -> str:
-    total = reading.claims.last_total
-    return f"the server says {total}, and lists {count}" if total is not None and total > count else ""
 
 
 @dataclass(slots=True)
@@ -90,9 +91,12 @@ class _Collector:
     strangers: set[IdAndRoom]
     on_rows: OnRows | None
     found: list[IdAndRoom] = field(default_factory=list)
+    contents: set[int] = field(default_factory=set)
+    """What tells whether rows with one id (a person in two rooms that are not named) are two rows."""
 
     async def write(self, page: Page) -> None:
         self.found.extend(zip(page.ids, page.rooms, strict=True))
+        self.contents.update(map(hash, map(bytes, page.rows)))
         own = page.of({None, self.experiment}) if self.experiment else page
         if len(own.rows) < len(page.rows):
             self.strangers.update(

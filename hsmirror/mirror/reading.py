@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import anyio.to_thread
 
@@ -13,6 +12,7 @@ from hsmirror.api.envelope import Page
 from hsmirror.api.rows import Row, row_id
 from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
+from hsmirror.mirror.lists import Reading
 from hsmirror.mirror.merge import (
     Deduplicated,
     Identity,
@@ -41,13 +41,26 @@ class RoomsUntoldError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProvenList:
-    """A list as read: its rows by room, and whether they are proven to be all."""
+    """A list as read: its rows by room, and whether they are proven to be all.
+
+    `short_by` is by how much the server's total exceeds rows that two readings agree on.
+    `may_be_proven_by_room` where it is not, and its rooms' lists may be.
+    """
 
     parts: Parts
     total: int | None
     is_proven: bool
     note: str
     metadata: bytes
+    of_room: str = ""
+    """Whose list it is; empty where it is the experiment's."""
+    short_by: int = 0
+    may_be_proven_by_room: bool = False
+
+    @property
+    def looks_capped(self) -> bool:
+        """Did the server stop where it stops every list, short of its total?"""
+        return self.short_by > 0 and self.may_be_proven_by_room
 
     @property
     def rows(self) -> int:
@@ -106,89 +119,88 @@ async def _read_proven(
 ) -> ProvenList:
     passes: list[PassFacts] = []
     staged: list[PartsByRoom] = []
-    forgotten: Counter[int] = Counter()
     while True:
         writer = ListWriter(key, context.staging, on_rows=context.tally.add_rows, on_recordings=on_rows)
         sink = _TellingRooms(writer) if must_tell_rooms else writer
         try:
-            reading = await context.reader.read(key, sink)
+            reading = await context.reader.read(key, sink, attempt=len(passes))
         except BaseException:
             writer.discard()
             raise
         parts = await writer.finish()
         open_parts.callback(parts.close)
-        forgotten |= writer.forgotten_marks
-        # Rows without an id may be alike to the byte and still each be real. In one page they are; over several
-        # a row that came twice and one that was passed over look the same, and a second reading has to agree.
-        distinct = writer.distinct
-        has_ids = bool(key.data_type.id_fields)
-        facts = PassFacts(
-            reading.claims,
-            distinct=distinct if has_ids else writer.rows,
-            is_ambiguous=not has_ids and distinct < writer.rows and reading.claims.pages > 1,
-            fingerprint=writer.fingerprint,
-            warnings=reading.warnings,
-        )
-        passes.append(facts)
-        distinct_in_all: int | None = None
-        if len(passes) > 1 or facts.distinct != facts.claims.rows:
+        facts = _facts(key.data_type, writer, reading)
+        if passes or facts.repeats:
             staged.append(await anyio.to_thread.run_sync(parts.take_all, limiter=context.staging.threads))
-            combined, distinct_in_all = await anyio.to_thread.run_sync(
-                _combine,
-                context,
-                key.data_type,
-                staged,
-                passes,
-                len(forgotten) if has_ids else forgotten.total(),
-            )
-            parts = Parts.sealed(combined)
-        verdict = judge(passes, distinct_in_all=distinct_in_all)
+            parts = Parts.sealed(staged[-1])
+        if passes and facts.repeats and not facts.may_repeat:
+            may_repeat = await anyio.to_thread.run_sync(_differ, key.data_type, staged[-1])
+            facts = replace(facts, may_repeat=may_repeat)
+        passes.append(facts)
+        verdict = judge(passes)
         if verdict.judgement is not Judgement.READ_AGAIN:
             break
         if len(staged) < len(passes):
             staged.append(await anyio.to_thread.run_sync(parts.take_all, limiter=context.staging.threads))
-    if verdict.judgement is Judgement.UNPROVEN and facts.is_ambiguous:
+    is_proven = verdict.judgement is Judgement.PROVEN
+    note = verdict.note
+    if is_proven and facts.repeats and key.data_type.id_fields:
+        note = f"{facts.repeats} ids have two contents; both are kept"
+    if verdict.judgement is Judgement.UNPROVEN and len(staged) > 1:
+        parts = Parts.sealed(await anyio.to_thread.run_sync(_together, context, key.data_type, staged))
+    if verdict.judgement is Judgement.UNPROVEN and not key.data_type.id_fields and _has_alike(passes):
         # Which of the rows that are alike are real is not known: each stays once, until a reading is proven.
         parts = Parts.sealed(await anyio.to_thread.run_sync(_each_once, context, parts))
+    total = reading.claims.last_total
     return ProvenList(
         parts=parts,
-        total=reading.claims.last_total,
-        is_proven=verdict.judgement is Judgement.PROVEN,
-        note=verdict.note,
+        total=total,
+        is_proven=is_proven,
+        note=note,
         metadata=reading.metadata,
+        of_room=key.room or "",
+        short_by=(total or 0) - reading.claims.rows if verdict.judgement is Judgement.SHORT else 0,
+        may_be_proven_by_room=verdict.may_be_proven_by_room,
     )
 
 
-def _combine(
-    context: Context,
-    data_type: DataType,
-    staged: Sequence[PartsByRoom],
-    passes: Sequence[PassFacts],
-    forgotten_rows: int,
-) -> tuple[PartsByRoom, int]:
-    """All passes together: the last one's rows without repeats, then what only earlier ones showed.
+def _has_alike(passes: Sequence[PassFacts]) -> bool:
+    """May two rows that are alike be one? Several readings never agreed, or another page repeats it."""
+    return len(passes) > 1 or passes[-1].repeats > 0
 
-    Where the last pass is clean by itself, it alone counts: what it lacks has gone meanwhile.
-    """
-    last = passes[-1]
-    is_clean = (
-        not last.claims.total_moved
-        and not last.claims.has_shifted
-        and last.distinct == last.claims.rows
-        and last.claims.last_total == last.claims.rows
-        and not last.is_ambiguous
+
+def _facts(data_type: DataType, writer: ListWriter, reading: Reading) -> PassFacts:
+    """What a reading showed. Rows without an id may be alike and still each be real: in one page they are."""
+    has_ids = bool(data_type.id_fields)
+    return PassFacts(
+        reading.claims,
+        fingerprint=writer.fingerprint,
+        repeats=writer.rows - writer.distinct if has_ids else writer.repeats,
+        may_repeat=not has_ids,
+        warnings=reading.warnings,
+        age_seconds=reading.age_seconds,
     )
-    if is_clean:
-        return staged[-1], last.distinct
+
+
+def _differ(data_type: DataType, parts: PartsByRoom) -> bool:
+    """Do rows that share an id all differ in their contents? A server that lists one row twice has moved it."""
     identity = identity_of(data_type)
-    rooms = dict.fromkeys(room for parts in staged for room in parts)
+    for of_room in parts.values():
+        rows = Deduplicated(identity)
+        if sum(1 for _ in rows.of(rows_of_staged(of_room))) < sum(part.rows for part in of_room):
+            return False
+    return True
+
+
+def _together(context: Context, data_type: DataType, staged: Sequence[PartsByRoom]) -> PartsByRoom:
+    """All readings of a list that is not proven: the last one's rows, then what only earlier ones showed."""
+    identity = identity_of(data_type)
     combined: PartsByRoom = {}
-    for room in rooms:
+    for room in dict.fromkeys(room for parts in staged for room in parts):
         readings = [parts.get(room, []) for parts in reversed(staged)]
         told = by_content_where_ids_conflict(identity, *map(rows_of_staged, readings))
         combined[room] = write_rows(_union(readings, told), context.staging.builder())
-    # Rows that were left out are part of the list that is to be proven.
-    return combined, forgotten_rows + sum(part.rows for parts in combined.values() for part in parts)
+    return combined
 
 
 def _each_once(context: Context, parts: Parts) -> PartsByRoom:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 
 import anyio.to_thread
@@ -10,6 +10,7 @@ import anyio.to_thread
 from hsmirror.api.rows import Row
 from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
+from hsmirror.mirror.distinct import DistinctCounter
 from hsmirror.mirror.merge import RowSet
 from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.parts import Parts
@@ -51,7 +52,7 @@ async def read_roomless(
             f"{rows} rows are in none of the rooms that are known, and the server lists no rooms; run again"
         )
         return
-    if rows != found.rows - of_rooms:
+    if key.window.is_whole and rows != found.rows - of_rooms:
         outcome.fail(
             f"the experiment lists {found.rows} rows and its rooms {of_rooms}, but {rows} of the former "
             "are in no room: the lists do not fit together; run again"
@@ -63,6 +64,25 @@ async def read_roomless(
     await outcome.settle(replace(found, parts=Parts.sealed({None: left})), [None], are_gone=bool(found.rows))
     if on_rows is not None:
         on_rows([(None, row) for _, row in seen if identity(bytes(row)) in roomless])
+
+
+def are_rows_distinct(context: Context, key: ListKey, rooms: Sequence[str]) -> bool:
+    """Are no two rows held of these rooms the same one? Counted on the disk where they are many; for a thread.
+
+    Raises:
+        DamagedError: a shard does not give its rows.
+    """
+    counter = DistinctCounter(context.staging.new_path, context.staging.modes)
+    identity = identity_of(key.data_type)
+    rows = 0
+    try:
+        for room in rooms:
+            held = list(_held_rows(context, key, room))
+            rows += len(held)
+            counter.add(identity(row) or row for row in held)
+        return counter.count() == rows
+    finally:
+        counter.close()
 
 
 def _still_roomless(context: Context, key: ListKey, rooms: Sequence[str]) -> list[StagedPart] | None:
@@ -97,8 +117,12 @@ def _beyond(
 def _of_rooms(context: Context, key: ListKey, rooms: Sequence[str]) -> RowSet:
     held = RowSet(identity_of(key.data_type))
     for room in rooms:
-        shelf = Shelf(key.experiment, key.data_type.name, room)
-        files = [receipt for receipt in shelf.held(context.receipts) if receipt.sha256]
-        for row in rows_of(context.layout.absolute(receipt.path) for receipt in files):
+        for row in _held_rows(context, key, room):
             held.add(row)
     return held
+
+
+def _held_rows(context: Context, key: ListKey, room: str) -> Iterator[bytes]:
+    shelf = Shelf(key.experiment, key.data_type.name, room)
+    files = [receipt for receipt in shelf.held(context.receipts) if receipt.sha256]
+    return rows_of(context.layout.absolute(receipt.path) for receipt in files)

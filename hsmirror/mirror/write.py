@@ -129,10 +129,10 @@ class ListWriter:
         self.rows = 0
         self.distinct = 0
         """Of `rows`; counted when the list is finished."""
+        self.repeats = 0
+        """Rows of which another page has the same identity; counted then, too."""
         self.forgotten_rows: Counter[str | None] = Counter()
         """Of `rows`, by room: those that were left out."""
-        self.forgotten_marks: Counter[int] = Counter()
-        """How often each of them came, by a hash of its room and its bytes; good within this process."""
         self.strangers = 0
         """Of `rows`: those that name another experiment, which are left out, too."""
 
@@ -187,6 +187,7 @@ class ListWriter:
         except BaseException:
             self.discard()
             raise
+        self.repeats = self._counter.distinct_in_batches - self.distinct
         self._counter.close()
         builders, self._builders = self._builders, {}
         spool, self._spool = self._spool, None
@@ -212,7 +213,6 @@ class ListWriter:
                 continue
             room = self._room_of(page.rooms[number])
             self.forgotten_rows[room] += 1
-            self.forgotten_marks[hash((room, bytes(page.rows[number])))] += 1
             self._builder(room)
         return page.only(kept)
 

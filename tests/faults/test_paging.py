@@ -81,13 +81,15 @@ async def test_fault_02_a_gap_that_a_deletion_leaves_is_filled(start_lab, tmp_pa
 
 @pytest.mark.parametrize("total", [b"127", b"60", b"null", b'"120"', b"-1", b"1.5", b"true", b"[]", None])
 async def test_fault_03_a_total_may_be_anything(start_lab, tmp_path, total):
+    """One that is ahead of its list may be right tomorrow: until it has stood, the list is not complete."""
+
     def tell(body: bytes, number: int) -> bytes:
         return body.replace(b'"total":120,', b"" if total is None else b'"total":' + total + b",")
 
     faults = LabFaults(api=(rewriting("/data/events/", tell),))
     lab = await start_lab(answers=TWENTY, faults=faults, **PAGES)
     report = await run_sync(lab, tmp_path, **EVENTS)
-    assert (report.exit_status, report.problems) == (0, ())
+    assert report.exit_status == (3 if total == b"127" else 0)
     assert held_rows(tmp_path / "archive", EXPERIMENT, "events") == ledger_rows(
         lab.source, EXPERIMENT, "events"
     )
@@ -132,15 +134,15 @@ async def test_fault_05_the_same_page_again_and_again_stops_with_an_error(start_
     assert asked_for_events(lab) < 30
 
 
-async def test_fault_05_more_claimed_for_ever_ends_with_the_rows(start_lab, tmp_path):
+async def test_fault_05_more_claimed_for_ever_ends_with_the_rows_and_is_not_complete(start_lab, tmp_path):
     def thirty(offset: int) -> list[Any]:
         return [orjson.Fragment(event(number)) for number in range(offset, min(offset + 10, 30))]
 
     lab = await start_lab(rooms=1, events_per_room=1, faults=LabFaults(api=(without_end(thirty),)))
     report = await run_sync(lab, tmp_path, **EVENTS)
-    assert report.exit_status == 0
+    assert report.exit_status == 3
     assert held_rows(tmp_path / "archive", EXPERIMENT, "events").total() == 30
-    assert asked_for_events(lab) < 12
+    assert asked_for_events(lab) < 20
 
 
 @pytest.mark.parametrize("claim", [b"null", b'"20"', b"0", b"-20", b"7", b"1e9", None])
@@ -208,7 +210,7 @@ async def test_fault_08_an_empty_page_midway_is_not_taken_for_the_end(start_lab,
     assert report.exit_status == 3
     assert not type_reports(report)["events"].is_complete
     assert 100 <= held.total() < 120
-    assert asked <= 8
+    assert asked <= 30
 
 
 def in_pairs(rows: list[bytes], *, is_swapped: bool) -> list[bytes]:

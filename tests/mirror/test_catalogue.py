@@ -108,7 +108,7 @@ def test_a_list_that_comes_without_its_tail_is_not_proven_and_what_it_names_is_m
 
     report = everything(SmallApi({"events": events_of(*NAMES)}, experiments=NAMES[:1], other=cut), tmp_path)
     assert report.exit_status == Exit.INCOMPLETE
-    assert "is not proven: the server says 6, and lists 3" in said(report)
+    assert "is not proven: the server says 6 rows and lists 3" in said(report)
     assert experiments_held(tmp_path) >= set(NAMES[:3] if path == "experiments" else ["exp_1"])
 
 
@@ -227,7 +227,7 @@ def test_deployments_that_come_without_their_tail_are_not_all_of_them(tmp_path):
     api = SmallApi(ROWS_WITHOUT_ROOMS, other=of_deployments(["d1"], SESSIONS, {}, total=2, hasMore=False))
     report = night(api, tmp_path, "events", "variables")
     assert (report.exit_status, [row["roomId"] for row in held(tmp_path, "variables")]) == (3, ["r1"])
-    assert "the list of deployments is not proven: the server says 2, and lists 1" in said(report)
+    assert "the list of deployments is not proven: the server says 2 rows and lists 1" in said(report)
 
 
 @pytest.mark.parametrize("failure", ["a firewall's 403"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,6 +18,8 @@ from hsmirror.api.memory import AnswerMemory
 from hsmirror.api.paging import Ask
 from hsmirror.errors import (
     CorruptError,
+    ForbiddenError,
+    IntermediaryError,
     InvalidParameterError,
     NotFoundError,
     StorageError,
@@ -27,7 +29,6 @@ from hsmirror.errors import (
 from hsmirror.mirror.fetch import Fetcher
 from hsmirror.mirror.lists import (
     FALLBACK_LIMIT,
-    FALLBACK_UNPAGED_LIMIT,
     LARGEST_LIMIT,
     LARGEST_UNPAGED_LIMIT,
     ListReader,
@@ -210,7 +211,7 @@ def test_fault_10_a_page_that_times_out_midway_while_large_pages_wait_behind_it_
     assert reading.claims.rows == 800
 
 
-@pytest.mark.parametrize("failure", [CorruptError("HTML"), NotFoundError("404")])
+@pytest.mark.parametrize("failure", [IntermediaryError("HTML"), ForbiddenError("403")])
 def test_a_page_that_fails_for_good_fails_the_reading_with_that_error(failure: UpstreamError) -> None:
     async def fail(ask: Ask) -> None:
         if ask.offset == 27:
@@ -220,6 +221,27 @@ def test_a_page_that_fails_for_good_fails_the_reading_with_that_error(failure: U
     with pytest.raises(type(failure)) as caught:
         read_list(wire)
     assert caught.value is failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "trouble"),
+    [
+        (CorruptError("another list's"), "no rows are given beyond the first 28 (another list's)"),
+        (InvalidParameterError("400"), "no rows are given beyond the first 28 (400)"),
+        (NotFoundError("404"), ""),
+    ],
+)
+def test_fault_67_what_came_before_a_page_that_is_refused_is_kept_and_the_claims_tell(
+    failure: UpstreamError, trouble: str
+) -> None:
+    async def fail(ask: Ask) -> None:
+        if ask.offset >= 27:
+            raise failure
+
+    reading, sink = read_list(ListWire(ListServer(numbered(100)), before_answer=fail), concurrent_pages=1)
+    assert sink.rows == numbered(28)
+    assert reading.claims.fell_short
+    assert (reading.claims.trouble, reading.claims.ends_in_refusal) == (trouble, not trouble)
 
 
 @pytest.mark.parametrize("concurrent_pages", [1, 8])
@@ -267,10 +289,11 @@ def test_fault_08_rows_behind_a_page_that_stays_empty_are_handed_on_and_the_clai
     assert reading.claims.fell_short
 
 
-def test_fault_05_a_server_that_repeats_its_page_is_an_error() -> None:
+def test_fault_05_what_a_server_gives_that_repeats_its_page_is_kept_and_the_claims_tell() -> None:
     server = ListServer(numbered(10), honours_offset=False, total=always(100), has_more=always(True))
-    with pytest.raises(CorruptError, match=r"repeats|its offset is"):
-        read_list(ListWire(server))
+    reading, sink = read_list(ListWire(server))
+    assert set(sink.rows) == set(numbered(10))
+    assert reading.claims.trouble
 
 
 # --- page sizes ------------------------------------------------------------------------------------------
@@ -290,7 +313,7 @@ def test_a_limit_that_is_refused_falls_back_to_the_documented_one_and_is_learnt(
 
 def test_agent_decisions_are_asked_for_in_one_large_page_and_fall_back_to_their_own_default() -> None:
     async def refuse(ask: Ask) -> None:
-        if ask.limit > FALLBACK_UNPAGED_LIMIT:
+        if ask.limit > 5_000:
             raise InvalidParameterError("400")
 
     wire = ListWire(ListServer(numbered(20)), before_answer=refuse)
@@ -299,7 +322,7 @@ def test_agent_decisions_are_asked_for_in_one_large_page_and_fall_back_to_their_
     key = ListKey("e", DATA_TYPES["agent-decisions"], Scope.EXPERIMENT, "e")
     _, sink = read_list(wire, key=key, sizes=sizes)
     assert sink.rows == numbered(20)
-    assert [ask.limit for ask in wire.server.requests] == [FALLBACK_UNPAGED_LIMIT]
+    assert [ask.limit for ask in wire.server.requests] == [5_000]
 
 
 def test_a_list_can_be_made_more_urgent_than_its_type_is() -> None:
@@ -320,6 +343,38 @@ def test_a_list_can_be_made_more_urgent_than_its_type_is() -> None:
 
     run_in_virtual_time(main)
     assert order == ["urgent", "plain"]
+
+
+def test_fault_78_a_server_that_refuses_every_page_size_is_asked_for_its_own() -> None:
+    class Refusing(ListWire):
+        async def get(self, path: str, params: Mapping[str, str], *, timeout_seconds: float) -> FakeAnswer:
+            if "limit" in params:
+                raise InvalidParameterError("400")
+            return await ListWire.get(self, path, params | {"limit": "50"}, timeout_seconds=timeout_seconds)
+
+    wire, sizes = Refusing(ListServer(numbered(120))), PageSizes()
+    for readings in (1, 2):
+        _, sink = read_list(wire, sizes=sizes)
+        assert sink.rows == numbered(120)
+        assert len(wire.server.requests) == 3 * readings  # the second one does not try again
+
+
+def test_a_type_thought_to_have_no_pages_is_read_on_by_offset() -> None:
+    wire = ListWire(ListServer(numbered(250), largest_limit=100))
+    reading, sink = read_list(wire, key=ListKey("e", DATA_TYPES["agent-runs"], Scope.EXPERIMENT, "e"))
+    assert sink.rows == numbered(250)
+    assert not reading.claims.says_more
+    assert [ask.offset for ask in wire.server.requests] == [0, 99, 198]
+
+
+def test_fault_98_the_age_of_an_answer_and_a_link_to_a_next_page_are_told() -> None:
+    class Odd(ListWire):
+        async def get(self, path: str, params: Mapping[str, str], *, timeout_seconds: float) -> FakeAnswer:
+            answer = await ListWire.get(self, path, params, timeout_seconds=timeout_seconds)
+            return replace(answer, age_seconds=7, has_next_link=True)
+
+    reading, _ = read_list(Odd(ListServer(numbered(5))))
+    assert (reading.age_seconds, reading.claims.says_more) == (7, True)
 
 
 def test_a_400_that_a_smaller_page_does_not_mend_is_an_error() -> None:
@@ -360,7 +415,8 @@ def test_a_page_size_is_only_ever_lowered() -> None:
 # --- requests --------------------------------------------------------------------------------------------
 def asked(name: str, scope: Scope, scope_id: str = "x", **options: Any) -> tuple[str, Mapping[str, str]]:
     data_type = SESSIONS if name == "sessions" else DATA_TYPES[name]
-    request = page_request(ListKey("exp", data_type, scope, scope_id, **options), Ask(20, 10))
+    ask = Ask(20 if data_type.paged else 0, 10)
+    request = page_request(ListKey("exp", data_type, scope, scope_id, **options), ask)
     return request.path, request.params
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from simulated_lists import ListServer, absent, always, numbered, read
@@ -12,31 +13,31 @@ from hsmirror.api.paging import Cursor
 from hsmirror.mirror.proof import MOST_PASSES, Judgement, PassFacts, judge
 
 PROVEN, READ_AGAIN, UNPROVEN = Judgement.PROVEN, Judgement.READ_AGAIN, Judgement.UNPROVEN
+SHORT = Judgement.SHORT
 
 
 def facts(
     rows: int,
     total: int | None,
     *,
-    distinct: int | None = None,
-    moved: bool = False,
-    shifted: bool = False,
+    pages: int = 2,
+    repeats: int = 0,
     fingerprint: int = 1,
-    ambiguous: bool = False,
+    may_repeat: bool = False,
     warnings: tuple[str, ...] = (),
+    age_seconds: int = 0,
+    **claimed: Any,
 ) -> PassFacts:
     claims = replace(
         Cursor(limit=1).claims,
         rows=rows,
+        pages=pages,
         first_total=total,
         last_total=total,
-        total_moved=moved,
-        has_shifted=shifted,
         fell_short=total is not None and rows < total,
+        **claimed,
     )
-    return PassFacts(
-        claims, rows if distinct is None else distinct, fingerprint, is_ambiguous=ambiguous, warnings=warnings
-    )
+    return PassFacts(claims, fingerprint, repeats, may_repeat, warnings, age_seconds)
 
 
 # --- single passes ---------------------------------------------------------------------------------------
@@ -48,99 +49,153 @@ def test_as_many_distinct_rows_as_the_total_are_all_of_them(total: int | None) -
 @pytest.mark.parametrize(
     "first",
     [
-        facts(5, 5, moved=True),
-        facts(5, 5, shifted=True),
-        facts(5, 5, distinct=4),
+        facts(5, 5, total_moved=True),
+        facts(5, 5, has_shifted=True),
+        facts(5, 5, has_hole=True),
+        facts(5, 5, repeats=1),
         facts(4, 5),
         facts(6, 5),
-        facts(5, None, distinct=4),
+        facts(5, None, repeats=1),
+        facts(5, None, ends_in_refusal=True),
+        facts(5, 5, age_seconds=30),
+        facts(4, 5, pages=1),
+        facts(5, 5, pages=1, repeats=1),
     ],
     ids=[
         "the total moved",
         "pages did not meet",
-        "a row came twice",
+        "a page stayed empty",
+        "an identity came twice",
         "rows are missing",
         "rows too many",
-        "a repeat without a total",
+        "an identity twice without a total",
+        "refused instead of empty at the end",
+        "from a cache",
+        "rows are missing in the only page",
+        "an identity twice in the only page",
     ],
 )
 def test_anything_odd_is_read_again(first: PassFacts) -> None:
-    assert judge([first], distinct_in_all=first.distinct).judgement is READ_AGAIN
+    assert judge([first]).judgement is READ_AGAIN
 
 
 def test_a_warning_of_the_server_cannot_be_proven_away() -> None:
     verdict = judge([facts(5, 5, warnings=("MISSING_INDEX",))])
     assert verdict.judgement is UNPROVEN
     assert verdict.note == "MISSING_INDEX"
+    assert not verdict.may_be_proven_by_room
+
+
+@pytest.mark.parametrize("claimed", [{"says_more": True}, {"trouble": "it repeats the page"}])
+def test_fault_102_more_behind_the_last_answer_is_never_proof_whatever_the_count(claimed: Any) -> None:
+    verdict = judge([facts(5, 5, **claimed)])
+    assert (verdict.judgement, verdict.may_be_proven_by_room) == (UNPROVEN, True)
+
+
+def test_a_total_that_is_too_low_for_one_page_hides_nothing() -> None:
+    verdict = judge([facts(6, 5, pages=1)])
+    assert verdict.judgement is PROVEN
+    assert "5" in verdict.note
 
 
 # --- several passes --------------------------------------------------------------------------------------
-def test_fault_03_two_passes_that_agree_tell_a_wrong_total_from_a_missing_row() -> None:
-    verdict = judge([facts(5, 7), facts(5, 7)], distinct_in_all=5)
-    assert verdict.judgement is PROVEN
+def test_fault_104_a_total_ahead_of_two_readings_that_agree_is_a_difference_and_no_proof() -> None:
+    verdict = judge([facts(5, 7), facts(5, 7)])
+    assert (verdict.judgement, verdict.may_be_proven_by_room) == (SHORT, False)
     assert "7" in verdict.note
     assert "5" in verdict.note
 
 
+@pytest.mark.parametrize(("rows", "total", "capped"), [(498, 500, False), (500, 502, True), (55, 900, True)])
+def test_fault_105_a_list_that_ends_at_a_round_number_or_far_too_early_is_to_be_read_by_room(
+    rows: int, total: int, capped: bool
+) -> None:
+    assert judge([facts(rows, total)] * 2).may_be_proven_by_room is capped
+
+
+def test_fault_03_a_total_behind_two_readings_that_agree_is_wrong() -> None:
+    assert judge([facts(7, 5), facts(7, 5)]).judgement is PROVEN
+
+
 def test_fault_53_rows_that_cannot_be_told_apart_take_two_readings_that_agree() -> None:
     """One may have come twice and another not at all, with the right number in the end."""
-    first = facts(5, 5, ambiguous=True)
+    first = facts(5, 5, repeats=1, may_repeat=True)
     assert judge([first]).judgement is READ_AGAIN
-    assert judge([first, facts(5, 5, ambiguous=True, fingerprint=2)]).judgement is READ_AGAIN
+    assert judge([first, replace(first, fingerprint=2)]).judgement is READ_AGAIN
     assert judge([first, first]).judgement is PROVEN
 
 
-def test_fault_09_passes_that_agree_on_a_repeated_row_agree_on_a_missing_one() -> None:
-    twice = facts(30, 30, distinct=29)
-    assert judge([twice, twice], distinct_in_all=29).judgement is READ_AGAIN
+def test_fault_97_readings_that_agree_prove_nothing_where_their_pages_do_not_meet() -> None:
+    shifted = facts(5, 5, repeats=1, may_repeat=True, has_shifted=True)
+    assert judge([shifted, shifted]).judgement is READ_AGAIN
+    assert judge([shifted] * MOST_PASSES).judgement is UNPROVEN
 
 
-def test_fault_09_passes_in_varying_order_have_all_rows_together() -> None:
-    passes = [facts(10, 10, distinct=9, fingerprint=1), facts(10, 10, distinct=9, fingerprint=2)]
-    assert judge(passes, distinct_in_all=10).judgement is PROVEN
-    assert judge(passes, distinct_in_all=9).judgement is READ_AGAIN
+def test_fault_99_passes_that_agree_on_a_repeated_id_agree_on_a_missing_one() -> None:
+    twice = facts(30, 30, repeats=1)
+    assert judge([twice, twice]).judgement is READ_AGAIN
 
 
-def test_passes_that_differ_are_not_proven_by_the_lack_of_a_total() -> None:
-    passes = [facts(10, None, distinct=9, fingerprint=1), facts(10, None, distinct=8, fingerprint=2)]
-    for distinct_in_all in (None, 10):
-        assert judge(passes, distinct_in_all=distinct_in_all).judgement is READ_AGAIN
+@pytest.mark.parametrize("fingerprint", [1, 2])
+def test_fault_100_what_several_readings_have_together_is_no_proof(fingerprint: int) -> None:
+    passes = [facts(10, 10, repeats=1), facts(10, 10, repeats=1, fingerprint=fingerprint)]
+    assert judge(passes).judgement is READ_AGAIN
+
+
+def test_without_a_total_a_reading_that_differs_from_the_one_before_is_seen_twice() -> None:
+    first, second = facts(10, None, repeats=1), facts(9, None, fingerprint=2)
+    assert judge([first, second]).judgement is READ_AGAIN
+    assert judge([first, second, second]).judgement is PROVEN
+
+
+def test_fault_67_an_end_that_is_a_refusal_is_believed_where_two_readings_come_to_it() -> None:
+    ended = facts(10, None, ends_in_refusal=True)
+    assert judge([ended, ended]).judgement is PROVEN
+
+
+def test_fault_98_readings_from_a_cache_prove_nothing() -> None:
+    verdict = judge([facts(5, 5, age_seconds=30)] * MOST_PASSES)
+    assert verdict.judgement is UNPROVEN
+    assert "cache" in verdict.note
 
 
 def test_fault_01_a_list_that_stands_still_at_last_is_proven() -> None:
-    assert judge([facts(5, 6, moved=True), facts(6, 6, fingerprint=2)], distinct_in_all=6).judgement is PROVEN
+    assert judge([facts(5, 6, total_moved=True), facts(6, 6, fingerprint=2)]).judgement is PROVEN
 
 
 def test_fault_01_a_list_that_never_stands_still_is_given_up_after_a_bounded_number_of_passes() -> None:
-    passes = [facts(5 + number, 9 + number, moved=True, fingerprint=number) for number in range(MOST_PASSES)]
-    verdicts = [judge(passes[:count], distinct_in_all=7) for count in range(1, MOST_PASSES + 1)]
+    passes = [facts(5 + number, 9 + number, total_moved=True) for number in range(MOST_PASSES)]
+    verdicts = [judge(passes[:count]) for count in range(1, MOST_PASSES + 1)]
     assert [verdict.judgement for verdict in verdicts] == [READ_AGAIN] * (MOST_PASSES - 1) + [UNPROVEN]
     assert "run again" in verdicts[-1].note
+    assert not verdicts[-1].may_be_proven_by_room
 
 
 def test_passes_under_different_totals_do_not_agree() -> None:
-    assert judge([facts(5, 7), facts(5, 8)], distinct_in_all=5).judgement is READ_AGAIN
+    assert judge([facts(5, 7), facts(5, 8)]).judgement is READ_AGAIN
 
 
 # --- passes of real cursors over simulated lists -------------------------------------------------------------
 def judged(server: ListServer, *, at_once: int = 4) -> tuple[Judgement, set[str]]:
-    """Read again until there is a verdict; the rows of the last pass with it."""
+    """Read again until there is a verdict, pages meeting elsewhere each time; its last rows with it."""
     passes: list[PassFacts] = []
-    in_all: set[str] = set()
     while True:
-        outcome = read(server, limit=10, at_once=at_once, seed=len(passes))
-        in_all |= set(outcome.rows)
+        again = len(passes)
+        outcome = read(server, limit=10 - again, at_once=at_once, seed=again, overlap=1 + again)
         fingerprint = sum(map(hash, outcome.rows))
-        passes.append(PassFacts(outcome.cursor.claims, len(set(outcome.rows)), fingerprint))
-        verdict = judge(passes, distinct_in_all=len(in_all))
+        repeats = len(outcome.rows) - len(set(outcome.rows))
+        passes.append(PassFacts(outcome.cursor.claims, fingerprint, repeats))
+        verdict = judge(passes)
         if verdict.judgement is not READ_AGAIN:
-            return verdict.judgement, in_all
+            return verdict.judgement, set(outcome.rows)
 
 
-@pytest.mark.parametrize("total", [0, 3, 24, 26, 1000])
-def test_fault_03_a_wrong_total_costs_a_second_reading_and_not_the_proof(total: int) -> None:
+@pytest.mark.parametrize(
+    ("total", "judgement"), [(0, PROVEN), (3, PROVEN), (24, PROVEN), (26, SHORT), (1000, SHORT)]
+)
+def test_fault_03_a_wrong_total_costs_a_second_reading(total: int, judgement: Judgement) -> None:
     server = ListServer(numbered(25), total=always(total))
-    assert judged(server) == (PROVEN, set(numbered(25)))
+    assert judged(server) == (judgement, set(numbered(25)))
 
 
 def test_fault_01_a_row_inserted_at_the_front_while_paging_is_found() -> None:
@@ -198,16 +253,3 @@ def test_fault_09_an_order_that_varies_among_equal_rows_ends_in_a_proof_with_all
 
 def test_fault_04_a_list_without_a_total_ends_where_its_server_says() -> None:
     assert judged(ListServer(numbered(25), total=absent)) == (PROVEN, set(numbered(25)))
-
-
-# --- pages that do not meet ------------------------------------------------------------------------------
-def test_fault_09_where_only_the_order_varies_the_readings_together_prove_the_list() -> None:
-    passes = [facts(50, 50, distinct=49, shifted=True), facts(50, 50, distinct=48, shifted=True)]
-    assert judge(passes, distinct_in_all=50).judgement is PROVEN
-
-
-def test_fault_02_where_rows_went_while_others_came_they_do_not() -> None:
-    """Each reading lacks a row, and has one that is gone: together they have more than there are."""
-    passes = [facts(50, 50, shifted=True, fingerprint=1), facts(50, 50, shifted=True, fingerprint=2)]
-    assert judge(passes, distinct_in_all=52).judgement is READ_AGAIN
-    assert judge([*passes, passes[0]], distinct_in_all=53).judgement is UNPROVEN
