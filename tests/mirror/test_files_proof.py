@@ -136,7 +136,8 @@ async def test_fault_31_the_rest_of_another_version_is_not_added_where_only_the_
             row = {"recordingId": "rec", "roomId": "r", "downloadUrl": f"http://{host}/rec.mp4"}
             writer.write(_answer("200 OK", json.dumps({"data": [row], "metadata": {}}).encode()))
         elif "/api/" in target:
-            writer.write(_answer("404 Not Found", b"{}"))
+            error = {"status": "error", "error": {"code": "NOT_FOUND", "message": "no such thing"}}
+            writer.write(_answer("404 Not Found", json.dumps(error).encode()))
         else:
             asked.append(next((each for each in fields if each.startswith("Range:")), ""))
             if len(asked) == 1:
