@@ -386,9 +386,9 @@ class Downloader:
                 f"{what} is stored {receipt.stored_coding}-encoded; what is held is unpacked: "
                 f"{receipt.size_bytes} bytes of {receipt.stored_bytes}"
             )
-        if receipt.listed_bytes not in {None, receipt.stored_bytes}:
+        if receipt.listed_bytes is not None and receipt.listed_bytes != receipt.host_bytes:
             self._context.tally.note(
-                f"{what} is held with the {receipt.stored_bytes or receipt.size_bytes} bytes that its storage "
+                f"{what} is held with the {receipt.host_bytes} bytes that its storage "
                 f"host names; its row says {receipt.listed_bytes}"
             )
 

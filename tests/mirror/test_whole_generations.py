@@ -214,7 +214,7 @@ NATURES = st.builds(
 )
 
 
-@pytest.mark.parametrize("examples", [100, pytest.param(3_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [60, pytest.param(3_000, marks=pytest.mark.long)])
 def test_fault_82_whatever_a_host_does_one_whole_generation_is_held_or_nothing(examples: int) -> None:
     @settings(max_examples=examples, deadline=None)
     @given(nature=NATURES, seed=st.integers(0, 1 << 32))
