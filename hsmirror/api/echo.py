@@ -17,6 +17,7 @@ from hsmirror.api.envelope import Page, first_element, parse_document
 from hsmirror.api.json_texts import loads
 from hsmirror.api.rows import id_text
 from hsmirror.api.times import epoch_of
+from hsmirror.api.words import printable
 from hsmirror.errors import CorruptError
 from hsmirror.model import ListKey, Scope
 
@@ -130,7 +131,7 @@ def _doubted(page: Page, key: ListKey) -> Page:
     others = set(page.experiments) - {None, key.experiment}
     if not others or not key.experiment or key.data_type.name == "deployments":
         return page
-    shown = "".join(filter(str.isprintable, (min(filter(None, others)))[:80]))
+    shown = printable(min(filter(None, others)))[:80]
     warning = f"rows of another experiment came, {shown!r}; they were left out"
     return replace(page, warnings=(*page.warnings, warning))
 
@@ -177,5 +178,5 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _not_the_answer(what: str, other: object) -> CorruptError:
-    shown = "".join(filter(str.isprintable, str(other)[:80]))
+    shown = printable(str(other))[:80]
     return CorruptError(f"the answer is another request's: its {what} is {shown!r}")

@@ -19,6 +19,7 @@ from hsmirror.api import list_claims
 from hsmirror.api.json_texts import elements, loads, members
 from hsmirror.api.list_claims import Pagination
 from hsmirror.api.rows import Keys, Row, one_line, read_keys, read_keys_row_by_row
+from hsmirror.api.words import ServerWords, printable
 from hsmirror.errors import CorruptError
 from hsmirror.model import DataType
 
@@ -192,8 +193,8 @@ _ROUTE_WORDS = re.compile(
 _SCOPE = re.compile(r"\b[a-z]+:(?:[a-z][a-z_/-]*|\*)")
 
 
-def parse_error(body: bytes) -> ErrorEnvelope:
-    """The error envelope of an answer; an empty one where there is none to be read."""
+def parse_error(body: bytes, words: ServerWords = printable) -> ErrorEnvelope:
+    """The error envelope of an answer, its texts as `words` leaves them; an empty one where there is none."""
     try:
         answer = json.loads(body)
         error = answer.get("error")
@@ -201,28 +202,22 @@ def parse_error(body: bytes) -> ErrorEnvelope:
         return ErrorEnvelope()
     if not isinstance(error, dict):
         return ErrorEnvelope()
-    code, message = printable(error.get("code")), printable(error.get("message"))
+    code, message = words(error.get("code")), words(error.get("message"))
     is_of_api = answer.get("status") == "error" and bool(code or message)
-    return ErrorEnvelope(code, message, _scopes_named(error, code, message), is_of_api)
+    return ErrorEnvelope(code, message, _scopes_named(error, code, message, words), is_of_api)
 
 
-def _scopes_named(error: dict[str, Any], code: str, message: str) -> tuple[str, ...]:
+def _scopes_named(error: dict[str, Any], code: str, message: str, words: ServerWords) -> tuple[str, ...]:
     """The scopes that the key would need: as a list, or in the text of an answer about scopes."""
     details = error.get("details")
     required = details.get("required") if isinstance(details, dict) else None
     if isinstance(required, str):
         required = [required]
     if isinstance(required, list):
-        return tuple(filter(None, map(printable, required[:10])))
+        return tuple(filter(None, map(words, required[:10])))
     if "scope" not in f"{code} {message}".lower():
         return ()
     return tuple(dict.fromkeys(_SCOPE.findall(message)))[:10]
-
-
-def printable(value: object) -> str:
-    """A server's text cut short and without control characters, fit for a terminal."""
-    text = value if isinstance(value, str) else ""
-    return "".join(character for character in text[:300] if character.isprintable())
 
 
 def _require_utf8(body: bytes) -> None:

@@ -19,7 +19,7 @@ from isal import isal_zlib
 from yarl import URL
 
 from hsmirror.api.addresses import SignedAddress, is_loopback_host, is_sendable
-from hsmirror.api.envelope import parse_error, printable
+from hsmirror.api.envelope import parse_error
 from hsmirror.api.headers import retry_after_seconds
 from hsmirror.api.memory import AnswerMemory
 from hsmirror.api.storage import FileStream, StorageHosts
@@ -35,6 +35,7 @@ from hsmirror.api.wire import (
     skew_seconds,
     translated,
 )
+from hsmirror.api.words import ServerWords, printable
 from hsmirror.clock import Clock
 from hsmirror.errors import (
     CorruptError,
@@ -64,6 +65,8 @@ class Answer:
     """A 200 from the API: its body, and what its header says of the limits and the server's clock."""
 
     body: bytes
+    words: ServerWords = printable
+    """For what it says, outside its rows."""
     skew_seconds: float = 0.0
     """How far the server's clock is ahead of ours; 0 where it sends no date."""
     remaining: int | None = None
@@ -94,6 +97,7 @@ class Transport:
         self.loopback_allowed = is_loopback_host(urlsplit(base_url).hostname or "")
         self._clock = clock
         self._memory = memory or AnswerMemory()
+        self._words = ServerWords(key)
         self._headers = {"X-API-Key": key.reveal(), "Accept": "application/json"}
         if organization_id:
             self._headers["X-Organization-Id"] = organization_id
@@ -147,7 +151,7 @@ class Transport:
                         if response.status in REDIRECTS:
                             url = self._same_origin(url, response.headers.get("Location", ""))
                             continue
-                        body = await self._read_body(response, deadline)
+                        body = self._words.without_key(await self._read_body(response, deadline))
                         if response.status != 200:
                             raise self._api_error(response, body)
                         return self._answer(response, body)
@@ -193,6 +197,7 @@ class Transport:
         headers = response.headers
         return Answer(
             body,
+            self._words,
             skew_seconds(headers.get("Date"), self._clock),
             count(headers.get("X-RateLimit-Remaining") or headers.get("RateLimit-Remaining")),
             count(headers.get("X-RateLimit-Limit") or headers.get("RateLimit-Limit")),
@@ -201,9 +206,8 @@ class Transport:
         )
 
     def _api_error(self, response: aiohttp.ClientResponse, body: bytes) -> UpstreamError:
-        status, error = response.status, parse_error(body)
-        said = f"{status} {error.message or printable(response.reason)}".strip()
-        said = said.replace(self._headers["X-API-Key"], "(the key)")
+        status, error = response.status, parse_error(body, self._words)
+        said = f"{status} {error.message or self._words(response.reason)}".strip()
         if status == 429:
             wait = retry_after_seconds(
                 response.headers.get("Retry-After"), now_epoch=server_epoch(response.headers, self._clock)

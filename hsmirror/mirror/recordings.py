@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from hsmirror.api.addresses import SignedAddress, parse_address
 from hsmirror.api.rows import Row, parse_row
+from hsmirror.api.words import printable
 from hsmirror.archive.layout import file_path
 from hsmirror.errors import RefusedAddressError
 from hsmirror.mirror.room_states import epoch_of
@@ -136,7 +137,7 @@ def parse_recording(
         media=_text(everything.get("type")),
         traits=traits,
         said=tuple(_texts(everything, _VERSIONS)),
-        status=status,
+        status=printable(status),
         progress=_progress(status),
         ended_epoch=next((at for name in _ENDS if (at := epoch_of(fields.get(name))) is not None), None),
         started_epoch=epoch_of(fields.get("startTime")),

@@ -1,7 +1,8 @@
-"""Faults 62 to 65: what must never be told, read, followed or shown."""
+"""Faults 62 to 65 and 116: what must never be told, read, followed or shown."""
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import stat
@@ -23,6 +24,7 @@ from faults.upstream import GivenRows, Handler, connection_of, event, files_belo
 from hsmirror.archive.verify import verify
 from hsmirror.errors import HsmirrorError
 from hsmirror.lab.answers import AnswerOptions
+from hsmirror.lab.keys import LabKey
 from hsmirror.lab.server import LabFaults
 from hsmirror.lab.storage import StorageOptions
 
@@ -93,6 +95,52 @@ def test_fault_62_the_key_and_signatures_stand_in_no_byte_that_is_written(
         read += len(content)
         assert not [secret for secret in secrets if secret.encode() in content], path
     assert read > 20_000
+
+
+def repeating(request: web.Request) -> list[str]:
+    """What gateways are known to repeat: the key, its end, what goes into a header, and signed URLs."""
+    key = request.headers["X-API-Key"]
+    return [
+        f"the key {key} is bad",
+        f"the key that ends in …{key[-10:]} is bad",
+        f"Basic {base64.b64encode(f':{key}'.encode()).decode()}",
+        "see https://h.example.org/f?X-Goog-Expires=9&X-Goog-Signature=c0ffee0secret1",
+        f"{'x' * 280} /files/f?sig=c0ffee0secret2",
+        "wrong: Signature=c0ffee0secret3",
+    ]
+
+
+def test_fault_116_what_a_server_repeats_of_secrets_stands_nowhere(start_lab_in_thread, tmp_path):
+    """In the texts of errors, in the scopes that they want, and in warnings."""
+    types = ("events", "chat", "recordings", "sync", "components", "participants")
+    warns = False
+
+    @web.middleware
+    async def repeat(request: web.Request, handler: Handler) -> web.StreamResponse:
+        name = next((name for name in types if f"/data/{name}/" in request.path), None)
+        if name is None:
+            return await handler(request)
+        said = repeating(request)[types.index(name)]
+        if warns:
+            metadata = {"_warnings": [said]}
+            return web.json_response({"status": "success", "data": [], "metadata": metadata})
+        error = {"code": "FORBIDDEN", "message": said, "details": {"required": [said]}}
+        return web.json_response({"status": "error", "error": error}, status=403)
+
+    key = LabKey("hst_test_" + "Zq3x9hT5bXcV2mN8kL0wAaRtYuIoPsDfGhJkQweEdC1r4v7B6n5M3l2K1j0H9g8F")
+    lab = start_lab_in_thread(keys=(key,), faults=LabFaults(api=(repeat,)), **SMALL)
+    shown = ""
+    for warns in (False,):  # noqa: B007  # the server looks at it
+        ended = processes.run(tmp_path, *processes.sync_arguments("--no-wait", "-vv"), lab=lab)
+        assert ended.status in {3, 4}
+        shown += ended.out + ended.err
+    written = b"".join(content for _, content in contents(tmp_path)).decode("utf-8", "replace")
+    secret = lab.key.removeprefix("hst_test_")
+    encoded = base64.b64encode(f":{lab.key}".encode()).decode()[16:]
+    parts = {text[at : at + 10] for text in (secret, encoded) for at in range(len(text) - 9)}
+    for part in (*parts, "0secret", "c0ffee"):
+        assert part not in shown
+        assert part not in written
 
 
 def test_fault_62_a_key_on_the_command_line_is_not_taken(start_lab_in_thread, tmp_path):
