@@ -523,7 +523,7 @@ class TypeMirror:
         if isinstance(error, KeyRefusedError):
             raise error
         if isinstance(error, ForbiddenError) and error.required_scopes:
-            why = f"the key lacks the scope {', '.join(error.required_scopes)}"
+            why = f"the key lacks the scope {', '.join(error.required_scopes)} ({error})"
             self._lacks_scope = True
             if self._type.documented:
                 self._outcome.fail(f"{why}; give the key that scope, or leave the data type out")

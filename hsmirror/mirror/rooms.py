@@ -173,10 +173,15 @@ class ExperimentRooms:
         A room's data can be asked for without its experiment: it must not be filed under another one.
         """
         wanted = list(self._wanted.rooms)
-        listed = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
+        try:
+            listed = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _ROOMS)
+        except (KeyRefusedError, BudgetExhaustedError):
+            raise
+        except UpstreamError as error:
+            raise UpstreamError(f"which rooms are its own cannot be told: {error}") from None
         if listed is None or len(listed.found) >= MOST_ROOMS_LISTED:
             return wanted
-        self._are_upstream(listed.rooms)
+        self._upstream.update(dict.fromkeys(listed.rooms))
         missing = [room for room in wanted if room not in self._upstream]
         if missing and listed.doubt:
             self._problem(
