@@ -26,6 +26,12 @@ LARGEST_UNPAGED_LIMIT = 100_000
 LARGEST_LIMIT = 10_000
 """Rows to ask for in a page. The documented default is 1,000; servers grant what they will."""
 
+_LARGEST_OF = {
+    "agent-decisions": LARGEST_UNPAGED_LIMIT,
+    "experiments": 500,  # documented as pages of 50: what is refused is asked for again
+    "experiments/shared": 500,
+}
+
 FALLBACK_LIMIT = 1_000
 """The documented default, which every server grants."""
 
@@ -66,8 +72,7 @@ class PageSizes:
         """Types of which the server refuses every page size, so that its own is taken."""
 
     def limit(self, data_type: str) -> int:
-        largest = LARGEST_UNPAGED_LIMIT if data_type == "agent-decisions" else self._largest
-        return self._learnt.get(data_type, largest)
+        return self._learnt.get(data_type, _LARGEST_OF.get(data_type, self._largest))
 
     def learnt(self, data_type: str) -> int | None:
         return self._learnt.get(data_type)
