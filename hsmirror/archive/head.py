@@ -16,7 +16,7 @@ from pathlib import Path
 from hsmirror.archive import durable
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import has_check
-from hsmirror.archive.segments import segments
+from hsmirror.archive.segments import is_segment, segments
 
 _LINE = re.compile(r"([0-9a-f]{64})  (\S+)")
 _MERGED = "-merged"
@@ -64,10 +64,16 @@ def read_head(layout: Layout) -> Head | None:
         except FileNotFoundError:
             return None
     *lines, rest = content.decode("utf-8", "replace").split("\n")
-    found = [match for line in lines if (match := _LINE.fullmatch(line))]
     own = {_path(layout, layout.marker), _path(layout, layout.sums)}
+    found = [match for line in lines if (match := _LINE.fullmatch(line)) and _may_name(match[2], own)]
     hashes = {match[2]: match[1] for match in found}
     return Head(hashes, is_whole=not rest and len(found) == len(lines) and own <= hashes.keys())
+
+
+def _may_name(path: str, own: Collection[str]) -> bool:
+    """A line that was planted or damaged leads nowhere else."""
+    folder, _, name = path.rpartition("/")
+    return path in own or (folder == "receipts" and is_segment(name))
 
 
 def write_head(layout: Layout, held: Sequence[Path], modes: durable.Modes) -> None:

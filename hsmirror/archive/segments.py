@@ -391,13 +391,18 @@ def _is_of_newer_version(line: bytes, head: _Head) -> bool:
     return has_check(line) and head.kind not in _KINDS
 
 
+def is_segment(name: str) -> bool:
+    """Is a file in the folder of receipts that is called so a segment?"""
+    return _SEGMENT.fullmatch(name) is not None
+
+
 def segments(layout: Layout) -> list[Path]:
     """The segments of receipts, oldest first: their names begin with the time of their run.
 
     What has another name is not ours, such as the copy of a segment that a file-sync program has left.
     """
     try:
-        found = sorted(path for path in layout.receipts.iterdir() if _SEGMENT.fullmatch(path.name))
+        found = sorted(path for path in layout.receipts.iterdir() if is_segment(path.name))
     except FileNotFoundError:
         return []
     except OSError as error:

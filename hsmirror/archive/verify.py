@@ -19,14 +19,15 @@ import msgspec
 
 from hsmirror.archive import durable
 from hsmirror.archive.forgotten import unfinished
+from hsmirror.archive.head import read_head
 from hsmirror.archive.layout import STATE, SUFFIXES, Layout
 from hsmirror.archive.reader import Archive
-from hsmirror.archive.receipts import FileLike, ListReceipt, ShardReceipt
+from hsmirror.archive.receipts import FORMAT, FileLike, ListReceipt, ShardReceipt
 from hsmirror.archive.segments import segments
 from hsmirror.archive.shards import count_rows
 from hsmirror.archive.strays import strays_among
 from hsmirror.archive.vouchers import look_at_vouchers
-from hsmirror.errors import ConfigurationError, DamagedError, StorageError, UsageError
+from hsmirror.errors import ConfigurationError, DamagedError, NotAnArchiveError, StorageError, UsageError
 
 _PIECE_BYTES = 4 << 20
 _SHARD_ENDS = tuple(SUFFIXES.values())
@@ -103,11 +104,12 @@ def verify(
 
     Raises:
         UsageError: a sample that is none. NotAnArchiveError, StorageError: it cannot be opened.
+        DamagedError: it is an archive whose `archive.json` is lost, or is none any more.
     """
     part, parts = sample or (1, 1)
     if not 1 <= part <= parts:
         raise UsageError(f"--sample {part}/{parts}: the first number goes from 1 to the second")
-    archive = Archive.open(root)
+    archive = _opened(root)
     survey = _Survey(archive, _Choice(part, parts, only))
     for folder in archive.receipts.folders:
         survey.look_below(folder)
@@ -132,6 +134,21 @@ def verify(
         unproven=tuple(survey.unproven),
         unfinished_removals=len(unfinished(archive.receipts.of_no_experiment)),
     )
+
+
+def _opened(root: Path) -> Archive:
+    try:
+        return Archive.open(root)
+    except NotAnArchiveError as error:
+        layout = Layout(root)
+        head = read_head(layout)
+        if head is None or head.vouches_for(layout, layout.marker):
+            raise
+        raise DamagedError(
+            f"{error}; its receipts are there: restore archive.json from a backup, or write it anew, "
+            f'{{"format": {FORMAT}, "upstream": "api.base_url", "created": "2026-01-01T00:00:00Z"}}, with the '
+            "server's address and any time"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,10 @@ def _show_files_of_nobody(report: VerifyReport, output: Output) -> None:
 def _aside(path: str) -> str:
     if path.startswith("receipts/"):
         return "move it out of the archive"
-    return "run sync, or --repair, which puts copies aside in .hsmirror/superseded/"
+    return (
+        "run sync, or --repair, which puts copies aside in .hsmirror/superseded/; "
+        "what stays, move out of the archive"
+    )
 
 
 def _show_verdict(report: VerifyReport, output: Output, status: Exit, *, was_repaired: bool) -> None:

@@ -39,7 +39,7 @@ def require_archive_or_nothing(layout: Layout) -> None:
     if names - {layout.state, durable.staged_beside(layout.marker)}:
         raise UsageError(
             f"{layout.root} is not empty and not an archive (it has no archive.json); "
-            "choose an empty or a new folder"
+            "choose an empty or a new folder, or have `hsmirror verify` tell how to mend one that has lost it"
         )
 
 

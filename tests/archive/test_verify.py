@@ -20,6 +20,9 @@ from hsmirror.archive.receipts import FORMAT, IntentReceipt, ListReceipt, Marker
 from hsmirror.archive.segments import Receipts, segments
 from hsmirror.archive.sums import bring_up_to_date
 from hsmirror.archive.verify import verify
+from hsmirror.clock import ManualClock
+from hsmirror.errors import DamagedError
+from hsmirror.mirror.opening import open_archive
 
 ROWS = b'{"id":1}\n'
 SHA256 = hashlib.sha256(ROWS).hexdigest()
@@ -262,3 +265,26 @@ def test_fault_120_what_vouches_is_looked_at_by_each_sample(archive: Path) -> No
     segments(Layout(archive))[0].unlink()
     for part in range(1, PARTS + 1):
         assert not verify(archive, sample=(part, PARTS)).is_sound
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"format": 3, "upstream": "https://api.example.com"'])
+def test_fault_120_an_archive_that_has_lost_its_marker_is_damaged_and_can_be_mended_by_hand(
+    archive: Path, content: bytes | None
+) -> None:
+    marker = Layout(archive).marker
+    marker.unlink()
+    if content is not None:
+        marker.write_bytes(content)
+    with pytest.raises(DamagedError, match="write it anew") as raised:
+        verify(archive)
+    (as_told,) = re.findall(r"\{.*\}", str(raised.value))
+    marker.write_text(as_told.replace("api.base_url", "https://api.example.com"))
+    assert [each.partition(":")[0] for each in verify(archive).unvouched] == ["archive.json"]
+    open_archive(Layout(archive), "https://api.example.com", Modes(), ManualClock(1_800_000_000.0))
+    assert verify(archive).is_sound
+
+
+def test_a_head_that_names_what_is_none_of_ours_is_not_followed(archive: Path) -> None:
+    head = Layout(archive).head
+    head.write_bytes(head.read_bytes() + f"{SHA256}  ../outside\n".encode())
+    assert verify(archive).unvouched == ("receipts/HEAD: it is cut short, or has changed",)
