@@ -116,6 +116,19 @@ def passed_over(layout: Layout, head: Head) -> list[str]:
     return [path for path in not_named(layout, head) if _MERGED not in path and _run_of(path) < newest]
 
 
+def is_lost(layout: Layout) -> bool:
+    """Was there a head that is not there now? Lines that have a check were written with one, and what
+    `SHA256SUMS` names was written with receipts.
+
+    Raises:
+        StorageError: something cannot be read.
+    """
+    if held := segments(layout):
+        return have_checks(held) and not layout.head.exists()
+    with durable.disk_errors(f"look at {layout.sums}"):
+        return not layout.head.exists() and layout.sums.exists() and layout.sums.stat().st_size > 0
+
+
 def have_checks(held: Collection[Path]) -> bool:
     """Does the first line of each of these segments have a check? Older versions wrote none."""
     for segment in held:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hsmirror.archive.layout import SUFFIXES, Layout
 from hsmirror.archive.reader import Archive
+from hsmirror.archive.receipts import ShardReceipt
 
 _SHARD_ENDS = tuple(SUFFIXES.values())
 _OWN_SHARD = re.compile(
@@ -30,32 +31,39 @@ class Strays:
 
 def strays_among(layout: Layout, unexpected: Collection[str]) -> Strays:
     """Tell them apart, by what the archive holds now: a run may have committed some of them meanwhile."""
-    candidates = {path for path in unexpected if _is_read_by_globs(layout.root, path)}
-    is_run_under_way = bool(candidates) and layout.has_staged()
-    receipts = Archive.open(layout.root) if candidates else None
-    intended = receipts.intended() if receipts else {}
+    if not (candidates := {path for path in unexpected if _is_read_by_globs(layout.root, path)}):
+        return Strays(harmless=tuple(unexpected))
+    is_run_under_way = layout.has_staged()
+    archive = Archive.open(layout.root)
+    copies = copies_among(archive, candidates)
+    intended = archive.intended()
     strays: list[str] = []
     harmless: list[str] = []
     for path in unexpected:
-        if path not in candidates or (is_run_under_way and _OWN_SHARD.fullmatch(path)):
+        if path not in candidates or (is_run_under_way and path not in copies):
             harmless.append(path)
-        elif receipts is not None and path not in intended and not receipts.holds(path):
+        elif path not in intended and not archive.holds(path):
             strays.append(path)
     return Strays(tuple(strays), tuple(harmless))
 
 
+def copies_among(archive: Archive, strays: Collection[str]) -> set[str]:
+    """Stray files that no run can have left; what one has left may be all that there is of its rows.
+
+    A run puts a shard beside others only after it has said so in an intent.
+    """
+    experiments = {path.partition("/")[0] for path in strays}
+    shards = (each for folder in experiments for each in archive.files_below(folder))
+    held = {each.path.rpartition("/")[0] for each in shards if isinstance(each, ShardReceipt)}
+    return {path for path in strays if not _OWN_SHARD.fullmatch(path) or path.rpartition("/")[0] in held}
+
+
 def _is_read_by_globs(root: Path, path: str) -> bool:
-    """Would a reader take it for a shard, a partition or a segment of ours? Globs follow links to folders."""
+    """Would a reader take it for a shard, a partition or a segment of ours? Globs follow links to folders, and
+    pass over what is hidden beside the experiments: a trash, older versions.
+    """
     folder, _, name = path.rpartition("/")
     if folder == "receipts":
         return name.lower().endswith(".jsonl")
-    return name.lower().endswith(_SHARD_ENDS) or ("=" in name and (root / path).is_dir())
-
-
-def is_copy(archive: Archive, path: str) -> bool:
-    """Can a stray shard be put aside? Not where a run may have left it, and nothing else has its rows."""
-    if path.startswith("receipts/"):
-        return False
-    folder = path.rpartition("/")[0]
-    beside = archive.files_below(path.partition("/")[0])
-    return not _OWN_SHARD.fullmatch(path) or any(each.path.rpartition("/")[0] == folder for each in beside)
+    is_link = "=" in name and (root / path).is_dir()
+    return not path.startswith(".") and (is_link or name.lower().endswith(_SHARD_ENDS))

@@ -13,7 +13,7 @@ from hsmirror.archive import durable
 from hsmirror.archive.head import (
     Head,
     broken_segments,
-    have_checks,
+    is_lost,
     not_named,
     passed_over,
     read_head,
@@ -28,6 +28,7 @@ _BEHIND = (
     "SHA256SUMS and receipts/HEAD are behind the receipts: a run is under way, or was cut off; "
     "the next sync brings them up to date"
 )
+_NOT_HELD = "lines in it are of no file that is held so"
 _OLDER = (
     "an older version of hsmirror wrote the receipts, and nothing vouches for them; the next sync sees to that"
 )
@@ -63,9 +64,12 @@ def _look(layout: Layout, receipts: Receipts) -> Vouchers:
     head = read_head(layout)
     if head is not None:
         return _look_at(layout, head, receipts)
-    if (held := segments(layout)) and have_checks(held):
-        return Vouchers(broken=("receipts/HEAD: it is missing", *_wrong_sums(layout, receipts)))
-    return Vouchers(notes=(_OLDER, *_wrong_sums(layout, receipts)))
+    wrong = _wrong_sums(layout, receipts)
+    if is_lost(layout):
+        return Vouchers(broken=("receipts/HEAD: it is missing", *wrong))
+    if any(_NOT_HELD in each for each in wrong) and _names_what_no_receipt_knows(layout, receipts):
+        return Vouchers(broken=tuple(wrong), notes=(_OLDER,))
+    return Vouchers(notes=(_OLDER, *wrong))
 
 
 def _look_at(layout: Layout, head: Head, receipts: Receipts) -> Vouchers:
@@ -95,6 +99,13 @@ def _wrong_sums(layout: Layout, receipts: Receipts) -> list[str]:
     return list(_differences(found, receipts)) if not holds(layout.sums, sums(receipts)) else []
 
 
+def _names_what_no_receipt_knows(layout: Layout, receipts: Receipts) -> bool:
+    """Not even that it is retired: its receipts are lost."""
+    with durable.disk_errors(f"read {layout.sums}"), layout.sums.open("rb") as file:
+        paths = (line[66:].rstrip(b"\n").decode("utf-8", "replace") for line in file)
+        return any(path not in receipts for path in paths)
+
+
 def _differences(found: set[bytes], receipts: Receipts) -> Iterator[str]:
     lacking = ""
     count = 0
@@ -105,5 +116,5 @@ def _differences(found: set[bytes], receipts: Receipts) -> Iterator[str]:
             count += 1
             lacking = lacking or path
     told = [f"it lacks {count} held files, such as {lacking}"] if count else []
-    told += [f"{len(found)} lines in it are of no file that is held so"] if found else []
+    told += [f"{len(found)} {_NOT_HELD}"] if found else []
     yield f"SHA256SUMS: {'; '.join(told) or 'its lines are not in order'}"

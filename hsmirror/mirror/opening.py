@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from hsmirror.api.addresses import is_loopback_host
 from hsmirror.archive import durable
-from hsmirror.archive.head import broken_segments, have_checks, read_head
+from hsmirror.archive.head import broken_segments, have_checks, is_lost, read_head
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.receipts import FORMAT, Marker, read_marker, write_marker
 from hsmirror.archive.segments import Receipts, segments
@@ -74,7 +74,7 @@ def open_archive(
         looking = beside.submit(lambda: list(_damage(layout)))
         receipts = Receipts(layout, modes, run_id)
     damage = looking.result()
-    notes = _make_up_for(damage, layout, receipts) if damage else []
+    notes = _make_up_for(damage, layout, receipts)
     recovery = recover(layout, receipts, modes, run_id, now=clock.epoch())
     if damage or not have_checks(segments(layout)):
         receipts.rewrite(lambda receipt: receipt)
@@ -89,12 +89,19 @@ def open_archive(
 
 
 def _make_up_for(damage: list[str], layout: Layout, receipts: Receipts) -> list[str]:
-    """Take up the files whose receipts are lost; gives what to tell."""
+    """Take up the files whose receipts are lost; gives what to tell.
+
+    Where there is no head, as in archives of older versions, nothing but `SHA256SUMS` tells of such files.
+    """
+    if not damage and layout.head.exists():
+        return []
     found = taken_up(layout, receipts)
     receipts.append(found)
+    if not damage and not found:
+        return []
     return [
         *damage,
-        f"{len(found)} files whose receipts were lost so, or had changed, are taken up again by SHA256SUMS; "
+        f"{len(found)} files whose receipts were lost, or had changed, are taken up again by SHA256SUMS; "
         "everything else that they spoke of is read again. Was somebody removed with `forget`? Do that again",
     ]
 
@@ -102,13 +109,11 @@ def _make_up_for(damage: list[str], layout: Layout, receipts: Receipts) -> list[
 def _damage(layout: Layout) -> Iterator[str]:
     """What is no longer as the last run left it, of that which vouches for the rest."""
     head = read_head(layout)
-    held = segments(layout)
-    if head is None:
-        if held and have_checks(held):
-            yield f"{layout.head} is missing"
-        return
-    for path, why in broken_segments(layout, head):
-        yield f"{path}: {why}"
+    if head is not None:
+        for path, why in broken_segments(layout, head):
+            yield f"{path}: {why}"
+    elif is_lost(layout):
+        yield f"{layout.head} is missing"
 
 
 def _next_run_id(layout: Layout, clock: Clock) -> str:

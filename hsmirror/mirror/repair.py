@@ -15,7 +15,7 @@ from hsmirror.archive.layout import Layout, sidecar_path
 from hsmirror.archive.lock import exclusive
 from hsmirror.archive.reader import Archive
 from hsmirror.archive.receipts import FileReceipt, Receipt, ShardReceipt, read_marker
-from hsmirror.archive.strays import is_copy, strays_among
+from hsmirror.archive.strays import copies_among, strays_among
 from hsmirror.clock import Clock, SystemClock
 from hsmirror.mirror.opening import open_archive
 from hsmirror.mirror.report import RunReport
@@ -84,9 +84,9 @@ def put_aside(settings: Settings, strays: Collection[str], *, clock: Clock | Non
     modes = durable.Modes(settings.archive.folder_mode, settings.archive.file_mode)
     with exclusive(layout, modes):
         run_id, _ = open_archive(layout, read_marker(layout).upstream, modes, clock or SystemClock())
-        archive = Archive.open(layout.root)
-        copies = [path for path in strays_among(layout, strays).strays if is_copy(archive, path)]
-        for path in copies:
+        shards = [path for path in strays_among(layout, strays).strays if not path.startswith("receipts/")]
+        copies = copies_among(Archive.open(layout.root), shards)
+        for path in sorted(copies):
             aside = layout.superseded_path(run_id, _own_path(path))
             durable.retire(layout.root, layout.root / path, aside, modes)
     return tuple(copies)

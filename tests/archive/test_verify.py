@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,7 +201,15 @@ def test_a_shard_that_a_run_under_way_has_put_in_its_place_is_no_stray(archive: 
     report = verify(archive)
     assert (report.strays, report.unexpected, report.is_sound) == ((), (new,), True)
     (archive / new).with_name("part-00000 (1).ndjson").write_bytes(ROWS)
-    assert len(verify(archive).strays) == 1
+    (archive / PATHS[0]).with_name("part-00000.ndjson.gz").write_bytes(ROWS)
+    assert len(verify(archive).strays) == 2
+
+
+def test_what_is_hidden_beside_the_experiments_is_nobodys_and_harmless(archive: Path) -> None:
+    older = f".stversions/{PATHS[0]}"
+    (archive / older).parent.mkdir(parents=True)
+    (archive / older).write_bytes(ROWS)
+    assert (verify(archive).strays, verify(archive).unexpected) == ((), (older,))
 
 
 # --- what vouches ------------------------------------------------------------------------------------------
@@ -259,6 +268,28 @@ def test_an_archive_of_an_older_version_is_sound_and_said_to_be_one(archive: Pat
     report = verify(archive)
     assert report.is_sound
     assert "older version" in report.notes[0]
+
+
+def test_fault_120_a_lost_segment_of_an_older_version_is_told_by_the_sums(archive: Path) -> None:
+    layout = Layout(archive)
+    layout.head.unlink()
+    (segment,) = segments(layout)
+    lines = re.sub(rb',"check":"[0-9a-f]{8}"}', b"}", segment.read_bytes()).splitlines(keepends=True)
+    segment.write_bytes(b"".join(lines[:-3]))
+    (unvouched,) = verify(archive).unvouched
+    assert unvouched == "SHA256SUMS: 3 lines in it are of no file that is held so"
+    notes: list[str] = []
+    clock = ManualClock(1_800_000_000.0)
+    open_archive(layout, "https://api.example.com", Modes(), clock, notes.append)
+    assert verify(archive).is_sound
+    assert "3 files whose receipts were lost" in notes[0]
+
+
+def test_fault_120_all_receipts_lost_are_told_by_the_sums(archive: Path) -> None:
+    shutil.rmtree(archive / "receipts")
+    assert len(verify(archive).unvouched) == 2
+    open_archive(Layout(archive), "https://api.example.com", Modes(), ManualClock(1_800_000_000.0))
+    assert (verify(archive).is_sound, verify(archive).checked_files) == (True, len(PATHS))
 
 
 def test_fault_120_what_vouches_is_looked_at_by_each_sample(archive: Path) -> None:

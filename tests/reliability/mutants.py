@@ -188,8 +188,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "receipts that are lost are not made up for",
         "mirror/opening.py",
-        "if damage else []",
-        "if not damage else []",
+        "receipts.append(found)",
+        "found.clear()",
         ("tests/mirror/test_opening.py",),
     ),
     Mutant(
