@@ -216,7 +216,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a new segment's name is not synced",
         "archive/segments.py",
-        "            durable.sync_folder(self._segment.parent)\n",
+        "            durable.sync_folder(self.segment.parent)\n",
         "            pass\n",
         (ORDER,),
     ),
