@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
 from functools import lru_cache
+from itertools import count, islice
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
@@ -20,6 +22,8 @@ NO_ROOM = "__HIVE_DEFAULT_PARTITION__"
 
 SUFFIXES = {"none": ".ndjson", "gzip": ".ndjson.gz", "zstd": ".ndjson.zst"}
 """What a shard's name ends in, by compression."""
+
+_SHARD_SUFFIXES = tuple(SUFFIXES.values())
 
 STATE = ".hsmirror"
 _RECEIPTS = "receipts"
@@ -119,13 +123,18 @@ def file_path(experiment: str, room: str | None, recording_id: str, extension: s
     `twin` tells files apart whose rows have the same recording id and format. An extension that is none
     becomes `bin`.
     """
+    return next(islice(file_paths(experiment, room, recording_id, extension), twin, None))
+
+
+def file_paths(experiment: str, room: str | None, recording_id: str, extension: str) -> Iterator[str]:
+    """All of them, the one without a number first."""
     extension = extension.lower().lstrip(".")
     if not _EXTENSION.fullmatch(extension):
         extension = "bin"
-    suffix = f"~{twin}" if twin else ""
-    folder = f"{experiment_folder(experiment)}/files/{room_folder(room)}"
-    path = f"{folder}/{encode_id(recording_id)}{suffix}.{extension}"
-    return f"{path}.bin" if path.endswith(tuple(SUFFIXES.values())) else path
+    stem = f"{experiment_folder(experiment)}/files/{room_folder(room)}/{encode_id(recording_id)}"
+    for twin in count():
+        path = f"{stem}~{twin}.{extension}" if twin else f"{stem}.{extension}"
+        yield f"{path}.bin" if path.endswith(_SHARD_SUFFIXES) else path
 
 
 def playlist_path(path: str) -> str:

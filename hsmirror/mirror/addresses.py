@@ -41,16 +41,34 @@ class _Twins:
     place: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """A row with an address, and in which reading of a list it came."""
+
+    recording: Recording
+    life: AddressLife
+    reading: int
+
+    def is_beside(self, row: Recording, reading: int) -> bool:
+        """Is it another row of this reading? Pages overlap."""
+        own, other = self.recording, row
+        is_again = (own.room, own.place, own.object_kind) == (other.room, other.place, other.object_kind)
+        return self.reading == reading and not is_again
+
+
 @dataclass(slots=True)
 class _Listing:
     """One experiment's list of recordings, as a source of addresses."""
 
     pages: AddressPages = field(default_factory=AddressPages)
-    found: dict[str, list[tuple[Recording, AddressLife]]] = field(default_factory=dict)
+    found: dict[str, list[_Found]] = field(default_factory=dict)
     """Rows with addresses, by recording id; each is handed out once."""
     twins: dict[tuple[str | None, str], _Twins] = field(default_factory=dict)
     """By room and id: of recordings that have several files."""
+    kinds: dict[int, int] = field(default_factory=dict)
+    """The first kind that was listed of each room and id; both by their hashes."""
     under_way: anyio.Event | None = None
+    readings: int = 0
     has_failed: bool = False
     """Its pages do not hold what they should."""
     unaffordable: dict[str | None, UnaffordableListError] = field(default_factory=dict)
@@ -85,6 +103,9 @@ class FreshAddresses:
         """Its row has come: where it stands in the list is where its next address will stand."""
         listing = self._listings.setdefault(recording.experiment, _Listing())
         listing.pages.listed(recording.recording_id if recording.address is not None else None)
+        key, kind = (recording.room, recording.recording_id), hash(recording.object_kind)
+        if listing.kinds.setdefault(hash(key), kind) != kind:
+            listing.twins.setdefault(key, _Twins())
 
     def has_twins(self, recording: Recording, *, of_kind: bool, at_place: bool) -> None:
         """Other files have its id, and some of them its kind, or even its place but for a token."""
@@ -115,7 +136,7 @@ class FreshAddresses:
                 elif await self._renew(listing, recording):
                     if (last := self._take(listing, recording)) is None:
                         raise NotFoundError("its row is no longer listed, or has no address any more")
-                    return last[0]  # it is new, whatever our clock says of it
+                    return last  # it is new, whatever our clock says of it
         finally:
             listing.pages.drop(recording.recording_id)
         return found
@@ -126,29 +147,34 @@ class FreshAddresses:
         return arrived
 
     def _handed_out(self, listing: _Listing, recording: Recording) -> Recording | None:
-        found = self._take(listing, recording)
-        if found is None or needs_fresh_address(found[1], now=self._context.clock.epoch()):
+        found = self._row_of(listing, recording)
+        if found is None:
+            return None
+        fresh = self._take(listing, recording)
+        if needs_fresh_address(found.life, now=self._context.clock.epoch()):
             return None
         listing.pages.used_one()
-        return found[0]
+        return fresh
 
-    def _take(self, listing: _Listing, recording: Recording) -> tuple[Recording, AddressLife] | None:
-        """The row that is this recording's, out of those that came."""
+    def _take(self, listing: _Listing, recording: Recording) -> Recording | None:
+        """The recording with the address of its row, out of the rows that came."""
         found = self._row_of(listing, recording)
         if found is None:
             return None
         listing.found[recording.recording_id].remove(found)
-        row, life = found
+        row = found.recording
         if row.place == recording.place:  # it has not moved: what is there of it stays good
-            return replace(recording, address=row.address), life
-        return replace(row, room=recording.room), life
+            return replace(recording, address=row.address)
+        return replace(row, room=recording.room)
 
-    def _row_of(self, listing: _Listing, recording: Recording) -> tuple[Recording, AddressLife] | None:
+    def _row_of(self, listing: _Listing, recording: Recording) -> _Found | None:
         of_id = listing.found.get(recording.recording_id, [])
-        rows = [each for each in of_id if each[0].room in {None, recording.room} or recording.room is None]
+        rows = [
+            each for each in of_id if recording.room is None or each.recording.room in {None, recording.room}
+        ]
         twins = listing.twins.get((recording.room, recording.recording_id))
-        row = _same(recording, [row for row, _ in rows], twins)
-        return next((each for each in rows if each[0] is row), None)
+        row = _same(recording, [each.recording for each in rows], twins)
+        return next((each for each in rows if each.recording is row), None)
 
     async def _mint(self, path: str) -> SignedAddress:
         request = Request("data/recordings", path.lstrip("/"), {}, urgency=Urgency.ADDRESS)
@@ -172,16 +198,14 @@ class FreshAddresses:
         with listing.being_read():
             if page is not None:
                 has_come = recording.recording_id in await self._read_page(listing, recording.experiment, page)
-                if not has_come or self._has_found(listing, recording):
+                if not has_come or self._row_of(listing, recording) is not None:
                     return has_come
             await self._read_room(listing, recording)
             return True
 
-    def _has_found(self, listing: _Listing, recording: Recording) -> bool:
-        return self._row_of(listing, recording) is not None
-
     async def _read_page(self, listing: _Listing, experiment: str, page: PageOfAddresses) -> Sequence[str]:
         """A page of the experiment's list; gives its ids."""
+        listing.readings += 1
         key = ListKey(experiment, _RECORDINGS, Scope.EXPERIMENT, experiment)
         asked = page_request(key, Ask(page.offset, page.rows))
         request = replace(asked, urgency=Urgency.ADDRESS, halves_on_timeout=False)
@@ -198,6 +222,7 @@ class FreshAddresses:
         experiment, room = recording.experiment, recording.room
         if room in listing.unaffordable:
             raise listing.unaffordable[room]  # to find out again would cost a request for each recording
+        listing.readings += 1
         scope, scope_id = (Scope.EXPERIMENT, experiment) if room is None else (Scope.ROOM, room)
         try:
             await self._context.reader.read(
@@ -207,14 +232,14 @@ class FreshAddresses:
             )
         except UnaffordableListError as error:
             listing.unaffordable[room] = error
-            if not self._has_found(listing, recording):  # its first page has come
+            if self._row_of(listing, recording) is None:  # its first page has come
                 raise
 
     def take(self, page: Page, listing: _Listing, experiment: str) -> list[str]:
         """Keep the addresses of a page of recordings in place of older ones; gives the rows' ids."""
         now = self._context.clock.epoch()
         for recording_id, found in list(listing.found.items()):
-            living = [each for each in found if not needs_fresh_address(each[1], now=now)]
+            living = [each for each in found if not needs_fresh_address(each.life, now=now)]
             if living:
                 listing.found[recording_id] = living
             else:
@@ -231,16 +256,11 @@ class FreshAddresses:
             ids.append(recording.recording_id if recording is not None else "")
             if recording is not None and recording.address is not None:
                 life = AddressLife(now, recording.address.expires_at)
-                older = listing.found.get(recording.recording_id, [])
-                newer = [each for each in older if each[1].taken_at == now or not _is_again(each[0], recording)]
-                listing.found[recording.recording_id] = [*newer, (recording, life)]
+                before = listing.found.get(recording.recording_id, [])
+                others = [each for each in before if each.is_beside(recording, listing.readings)]
+                listing.found[recording.recording_id] = [*others, _Found(recording, life, listing.readings)]
                 self._arrived[recording.recording_id] = life
         return ids
-
-
-def _is_again(older: Recording, newer: Recording) -> bool:
-    """Is it the same row, read anew?"""
-    return (older.room, older.place, older.object_kind) == (newer.room, newer.place, newer.object_kind)
 
 
 def _same(recording: Recording, rows: Sequence[Recording], twins: _Twins | None) -> Recording | None:

@@ -331,7 +331,8 @@ class Downloader:
         try:
             async with _kept_unless_committed(partial):
                 if held is not None:  # its host did not tell that it is the same
-                    commit = Commit(receipts=[as_listed(held, recording), *settled])
+                    now = msgspec.structs.replace(as_listed(held, recording), looked_at=self._context.now_text)
+                    commit = Commit(receipts=[now, *settled])
                     await self._context.committer.commit(commit)
                 elif not self._is_held_alike(receipt):
                     await self._context.committer.commit(

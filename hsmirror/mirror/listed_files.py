@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from struct import Struct
+from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -29,6 +30,8 @@ _NAMES_AHEAD = 3
 """Looked at beyond the first that is free: a file whose person was forgotten leaves a gap."""
 
 _RECEIPTS_AT_ONCE = 1_000
+
+_PACKED = Struct("qqqq")
 
 States: TypeAlias = Mapping[str, RoomState]
 
@@ -58,9 +61,8 @@ class Downloads(Protocol):
     def has_none(self, path: str, recording: Recording) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    """An object that was listed in this run, by hashes: a tenth as large."""
+class _Mark(NamedTuple):
+    """An object that was listed in this run, by hashes: a tenth as large, and packed where there are many."""
 
     object: int
     place: int
@@ -96,7 +98,7 @@ class ListedFiles:
         self._addresses = addresses
         self._packer = Packer()
         self._page = 0
-        self._seen: dict[int, _Mark] = {}
+        self._seen: dict[int, bytes] = {}
         """By a hash of the path."""
         self._waiting: defaultdict[str, defaultdict[int, list[tuple[_Mark, Packed]]]] = defaultdict(
             lambda: defaultdict(list)
@@ -119,12 +121,12 @@ class ListedFiles:
             return
         for name in names:
             if name.held is not None and _is_held_as(name.held, recording):
-                self._see(name.path, recording)
+                self._see(recording, name.path, names, mark)
                 self._compare(name.held, recording)
                 return
         is_new = all(name.held is None for name in names)
         if is_new and recording.progress in {"final", "failed"} and _can_be_fetched(recording):
-            self._begin(recording)
+            self._begin(recording, names, mark)
             return
         waiting = self._waiting[recording.experiment][hash(names[0].path)]
         if not any(other.is_same(mark) for other, _ in waiting):
@@ -153,12 +155,12 @@ class ListedFiles:
     def _settle(self, rows: Sequence[Recording], states: States, *, is_whole: bool) -> None:
         """Rows of one id, none of which is held under the source that it has now."""
         for row in rows:
-            names = self._names(row)
+            names, mark = self._names(row), self._mark(row)
             left = [name.held for name in names if name.held is not None and name.seen is None]
             alike = [held for held in left if _is_alike(held, row)]
             is_only = sum(_is_alike(alike[0], other) for other in rows) == 1 if alike else len(rows) == 1
             if len(alike) == 1 and is_only:
-                self._see(alike[0].path, row)
+                self._see(row, alike[0].path, names, mark)
                 self._compare(alike[0], row)
                 continue
             perhaps = alike or [held for held in left if held.object_kind == row.object_kind]
@@ -166,30 +168,35 @@ class ListedFiles:
                 perhaps = left
             perhaps = [held for held in perhaps if self._context.held.is_intact(held)]
             is_anew = len(left) == len(rows) == 1 and len(perhaps) == 1 and _is_anew(perhaps[0], row)
-            path = perhaps[0].path if is_whole and is_anew and not self._has_others(names) else ""
-            self._begin(row, path, tuple(perhaps), states)
-
-    def _has_others(self, names: Sequence[_Name]) -> bool:
-        return any(name.seen is not None for name in names)
+            has_others = any(name.seen is not None for name in names)
+            path = perhaps[0].path if is_whole and is_anew and not has_others else ""
+            self._begin(row, names, mark, path, tuple(perhaps), states)
 
     def _begin(
         self,
         recording: Recording,
+        names: Sequence[_Name],
+        mark: _Mark,
         path: str = "",
         perhaps: tuple[FileReceipt, ...] = (),
         states: States | None = None,
     ) -> None:
         """An object that is not held, or not for certain; no path: it gets a name of its own."""
-        path = path or self._new_name(recording)
-        self._see(path, recording)
+        path = path or _new_name(recording, names)
+        self._see(recording, path, names, mark)
+        self._have(Task(recording, path, perhaps), states or {})
+
+    def _have(self, task: Task, states: States) -> None:
+        """Have the file, if it can be had tonight."""
+        recording, path = task.recording, task.path
         if recording.refusal:
             self._downloads.fails(path, recording, recording.refusal)
-        elif why := self._why_not_yet(path, recording, states or {}):
+        elif why := self._why_not_yet(path, recording, states):
             self._downloads.pends(path, recording, f"not final upstream: {why}")
         elif not _can_be_fetched(recording):
             self._lacks_address(path, recording)
         else:
-            self._downloads.fetch(Task(recording, path, perhaps))
+            self._downloads.fetch(task)
 
     def _lacks_address(self, path: str, recording: Recording) -> None:
         if recording.progress == "failed":
@@ -197,16 +204,11 @@ class ListedFiles:
         else:
             self._downloads.fails(path, recording, "it has ended, and its row has no address")
 
-    def _new_name(self, recording: Recording) -> str:
-        names = [name for name in self._names(recording) if name.may_be_given(recording)]
-        own = [name for name in names if name.pending is not None and name.pending.source == recording.source]
-        return (own or names)[0].path
-
     def _compare(self, held: FileReceipt, recording: Recording) -> None:
         """A held object that is listed: is it still the same?"""
         path = held.path
         if not self._context.held.is_intact(held):
-            self._begin(recording, path)
+            self._have(Task(recording, path), {})
         elif recording.progress == "under way" or not _can_be_fetched(recording):
             self._downloads.is_there(path, recording)
         elif _has_other_size(held, recording):
@@ -236,15 +238,17 @@ class ListedFiles:
         unknown = 0
         for path in recording.paths():
             held, pending = _known_of(self._context, path)
-            names.append(_Name(path, self._seen.get(hash(path)), held, pending))
+            seen = self._seen.get(hash(path))
+            mark = None if seen is None else _Mark._make(_PACKED.unpack(seen))
+            names.append(_Name(path, mark, held, pending))
             unknown = unknown + 1 if names[-1].may_be_given(recording) else 0
             if unknown == _NAMES_AHEAD:
                 break
         return names
 
-    def _see(self, path: str, recording: Recording) -> None:
-        mark = self._seen[hash(path)] = self._mark(recording)
-        others = [name.seen for name in self._names(recording) if name.path != path and name.seen is not None]
+    def _see(self, recording: Recording, path: str, names: Sequence[_Name], mark: _Mark) -> None:
+        self._seen[hash(path)] = _PACKED.pack(*mark)
+        others = [name.seen for name in names if name.path != path and name.seen is not None]
         if others:
             of_kind = any(other.kind == mark.kind for other in others)
             at_place = any(other.place == mark.place for other in others)
@@ -319,6 +323,13 @@ def has_no_file(recording: Recording) -> bool:
 def _says_another(held: FileReceipt, recording: Recording) -> bool:
     said = dict(held.said)
     return any(said.get(name) not in {None, text} for name, text in recording.said)
+
+
+def _new_name(recording: Recording, names: Sequence[_Name]) -> str:
+    """The name under which it pends, or else the first that is nobody's."""
+    free = [name for name in names if name.may_be_given(recording)]
+    own = [name for name in free if name.pending is not None and name.pending.source == recording.source]
+    return (own or free)[0].path
 
 
 def as_listed(held: FileReceipt, recording: Recording) -> FileReceipt:

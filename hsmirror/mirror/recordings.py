@@ -6,14 +6,13 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from hsmirror.api.addresses import SignedAddress, parse_address
 from hsmirror.api.rows import Row, parse_row
 from hsmirror.api.words import printable
-from hsmirror.archive.layout import file_path
+from hsmirror.archive.layout import file_path, file_paths
 from hsmirror.errors import RefusedAddressError
 from hsmirror.mirror.room_states import epoch_of
 from hsmirror.mirror.sources import own_path, source_of, without_tokens
@@ -82,7 +81,7 @@ class Recording:
 
     def paths(self) -> Iterator[str]:
         """The names that files of this id can have, the plain one first."""
-        return map(self.path, count())
+        return file_paths(self.experiment, self.room, self.recording_id, self.extension)
 
     @property
     def object_kind(self) -> str:

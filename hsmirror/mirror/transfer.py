@@ -16,8 +16,8 @@ import anyio
 import anyio.to_thread
 
 from hsmirror.api.addresses import SignedAddress
-from hsmirror.api.headers import OfferedHashes, Sameness, Version
-from hsmirror.archive.receipts import FileReceipt
+from hsmirror.api.headers import OfferedHashes, Sameness, Version, http_date
+from hsmirror.archive.receipts import FileReceipt, instant
 from hsmirror.clock import Clock
 from hsmirror.errors import CorruptError, PermanentError, TransientError
 from hsmirror.mirror.content import Content, content_of
@@ -188,7 +188,8 @@ class Transfers:
             if _is_same_tag(held.etag, version.etag):
                 return held
         untold = [held for held in of_size if held.etag is None or version.etag is None]
-        return untold[0] if is_believed and untold else None
+        is_newer = any(_was_modified_since(version, held) for held in untold)
+        return untold[0] if is_believed and untold and not is_newer else None
 
     async def _begin(self, partial: PartialFile, recording: Recording, answer: FileAnswer) -> None:
         """Make what is there fit the answer.
@@ -292,6 +293,11 @@ class Transfers:
 def _is_same_tag(one: str | None, other: str | None) -> bool:
     """Whether it is called weak depends on how it was sent."""
     return None not in {one, other} and Version(etag=one).compare(Version(etag=other)) in _SAME
+
+
+def _was_modified_since(version: Version, held: FileReceipt) -> bool:
+    modified, fetched = http_date(version.modified), held.looked_at or held.fetched_at
+    return modified is not None and bool(fetched) and modified > instant(fetched).timestamp()
 
 
 def _note(partial: PartialFile, recording: Recording, answer: FileAnswer) -> PartialNote | None:

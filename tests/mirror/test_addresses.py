@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import orjson
 import pytest
 from virtual_time import FakeAnswer, VirtualClock, gate_and_budget, run_in_virtual_time
 
-from hsmirror.errors import ForbiddenError, NotFoundError, UnaffordableListError
+from hsmirror.errors import ForbiddenError, NotFoundError, PermanentError, UnaffordableListError
 from hsmirror.mirror.addresses import FreshAddresses
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.fetch import Fetcher
+from hsmirror.mirror.listed_files import ListedFiles, Task
 from hsmirror.mirror.lists import ListReader, PageSizes
 from hsmirror.mirror.recordings import Recording, parse_recording
 from hsmirror.pace.budget import Limits
@@ -33,6 +37,8 @@ class OfOneRun:
     fetcher: Fetcher
     reader: ListReader
     clock: VirtualClock
+    receipts: object = field(default_factory=partial(SimpleNamespace, file=lambda _: None, get=lambda _: None))
+    """None are held."""
 
 
 @dataclass(slots=True)
@@ -253,3 +259,106 @@ def test_another_room_is_asked_for_all_the_same() -> None:
         assert leads_to(await addresses.fresh(recording(first_of_another)), first_of_another)
 
     assert ask(script, **UNAFFORDABLE).asked == ["room", "room"]
+
+
+# --- which of the rows it is ---------------------------------------------------------------------------
+@dataclass
+class Signing:
+    """A server whose rows are `rows`, each with a URL that `urls` makes anew."""
+
+    clock: VirtualClock
+    rows: list[dict[str, object]] = field(default_factory=list)
+
+    async def get(self, path: str, params: Mapping[str, str], *, timeout_seconds: float) -> FakeAnswer:
+        facts = PageFacts(len(self.rows), len(self.rows), 0, 1000)
+        until = int(self.clock.epoch()) + LIFE_SECONDS
+        texts = (orjson.dumps(row).replace(b"UNTIL", str(until).encode()) for row in self.rows)
+        fresh = (text.replace(b"TOKEN", secrets.token_hex(6).encode()) for text in texts)
+        return FakeAnswer(rows_envelope(list(fresh), document_paging(facts)))
+
+
+def row_of(recording_id: str, url: str, **fields: object) -> dict[str, object]:
+    signed = f"{HOST}{url}{'&' if '?' in url else '?'}Expires=UNTIL&Signature=ab"
+    return {"recordingId": recording_id, "roomId": "room_0", "downloadUrl": signed, **fields}
+
+
+def found_anew(listed: list[dict[str, object]], now: list[dict[str, object]]) -> list[str]:
+    """For each row that was listed with a URL that has expired since, the URL that it gets; or the error."""
+
+    async def main(clock: VirtualClock) -> list[str]:
+        gate, budget = gate_and_budget(clock)
+        fetcher = Fetcher(Signing(clock, now), gate, budget, clock, lambda: 0.5)
+        context = OfOneRun(fetcher, ListReader(fetcher, PageSizes(), concurrent_pages=4), clock)
+        downloads = Waiting()
+        addresses = FreshAddresses(cast(Context, context), loopback_allowed=False)
+        files = ListedFiles(cast(Context, context), downloads, addresses)
+        files.begin_page()
+        for row in listed:
+            expired = orjson.dumps(row).replace(b"UNTIL", b"1").replace(b"TOKEN", b"0123456789ab")
+            files.add(listed_as(orjson.loads(expired), "room_0"))
+        urls = []
+        for task in downloads.tasks:
+            try:
+                urls.append(revealed(await addresses.fresh(task.recording)).partition("Expires")[0].strip("?&"))
+            except (PermanentError, NotFoundError) as error:
+                urls.append(type(error).__name__)
+        return urls
+
+    return run_in_virtual_time(main)
+
+
+@dataclass
+class Waiting:
+    """What is to be fetched."""
+
+    tasks: list[Task] = field(default_factory=list)
+
+    def fetch(self, task: Task) -> None:
+        self.tasks.append(task)
+
+    def is_there(self, path: str, recording: Recording) -> None: ...
+    def pends(self, path: str, recording: Recording, why: str) -> None: ...
+    def fails(self, path: str, recording: Recording, why: str) -> None: ...
+    def has_none(self, path: str, recording: Recording) -> None: ...
+
+
+HOST = "https://storage.example.org"
+
+
+def test_recordings_behind_one_path_each_get_their_own_url() -> None:
+    rows = [row_of(f"rec_{number}", f"/download?file=rec_{number}") for number in range(3)]
+    assert found_anew(rows, rows[::-1]) == [f"{HOST}/download?file=rec_{number}" for number in range(3)]
+
+
+def test_files_of_one_recording_are_told_apart_by_their_sources_and_kinds() -> None:
+    rows = [
+        row_of("rec", "/download?file=speaker"),
+        row_of("rec", "/download?file=gallery"),
+        row_of("rec", "/download?file=sound", format="webm", metadata={"type": "audio"}),
+    ]
+    found = [f"{HOST}/download?file={name}" for name in ("speaker", "gallery", "sound")]
+    assert found_anew(rows, [rows[2], rows[1], rows[0]]) == found
+    assert found_anew(rows, rows[:1]) == [found[0], "NotFoundError", "NotFoundError"]
+
+
+def test_files_of_one_recording_whose_urls_have_all_moved_are_told_apart_by_kind_or_not_at_all() -> None:
+    kinds = ({"format": "mp4"}, {"format": "webm", "metadata": {"type": "audio"}})
+    listed = [row_of("rec", f"/old/{number}", **kind) for number, kind in enumerate(kinds)]
+    now = [row_of("rec", f"/new/{number}", **kind) for number, kind in enumerate(kinds)]
+    assert found_anew(listed, now[::-1]) == [f"{HOST}/new/0", f"{HOST}/new/1"]
+    assert found_anew(listed, now[1:]) == ["NotFoundError", f"{HOST}/new/1"]
+    alike = [row_of("rec", f"/old/{name}") for name in ("speaker", "gallery")]
+    moved = [row_of("rec", f"/new/{name}") for name in ("speaker", "gallery")]
+    assert found_anew(alike, moved) == ["NotFoundError", "NotFoundError"]
+
+
+def test_a_recording_is_found_by_its_id_whatever_token_its_path_has() -> None:
+    rows = [row_of(f"rec_{number}", f"/t/TOKEN/rec_{number}.mp4") for number in range(3)]
+    assert [url.rpartition("/")[2] for url in found_anew(rows, rows[::-1])] == [
+        f"rec_{number}.mp4" for number in range(3)
+    ]
+
+
+def test_where_several_rows_may_be_meant_none_is_taken() -> None:
+    listed, now = [row_of("rec", "/old/film")], [row_of("rec", f"/new/{name}") for name in ("one", "two")]
+    assert found_anew(listed, now) == ["PermanentError"]
