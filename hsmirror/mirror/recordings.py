@@ -27,6 +27,7 @@ _UNDER_WAY = re.compile(
     "active|starting|started|recording|running|live|ending|stopping|processing|uploading|pending|queued|waiting|"
     "created|scheduled|in_?progress|paused"
 )
+_PLAIN = re.compile(r"[\w.:+-]{1,64}", re.ASCII)
 _PREFIX = re.compile("(?:egress|recording|status|state)_")
 
 _ENDS = ("endTime", "endedAt", "completedAt", "finishedAt", "stoppedAt")
@@ -118,7 +119,7 @@ def parse_recording(
             address = parse_address(link, skew_seconds=skew_seconds, loopback_allowed=loopback_allowed)
     except RefusedAddressError as error:
         refusal, link, mint_path = str(error), "", ""
-    source = mint_path or (source_of(link) if link else "")
+    source = source_of(mint_path or link)
     traits = _digest(*(f"{name}={text}" for name, text in _texts(everything, _TRAITS)))
     recording_id = _text(fields.get("recordingId")) or _text(fields.get("egressId"))
     status = _text(fields.get("status"))
@@ -135,7 +136,7 @@ def parse_recording(
         refusal=refusal,
         media=_text(everything.get("type")),
         traits=traits,
-        said=tuple(_texts(everything, _VERSIONS)),
+        said=tuple((name, _plain(text)) for name, text in _texts(everything, _VERSIONS)),
         status=printable(status),
         progress=_progress(status),
         ended_epoch=next((at for name in _ENDS if (at := epoch_of(fields.get(name))) is not None), None),
@@ -156,6 +157,11 @@ def _progress(status: str) -> Progress:
 
 def _texts(fields: Mapping[str, Any], names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     return ((name, text) for name in names if (text := _text(fields.get(name))))
+
+
+def _plain(text: str) -> str:
+    """A number, a time or a hash as it is; a hash of anything else, which may be long, or a secret."""
+    return text if _PLAIN.fullmatch(text) else _digest(text)
 
 
 def _digest(*texts: str) -> str:
