@@ -34,13 +34,19 @@ _CONTAINERS = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 _OTHERS = (
-    ("a picture", rb"\x89PNG\r\n|\xff\xd8\xff[\xc0-\xfe]|GIF8[79]a|RIFF.{4}WEBP|II\*\x00|MM\x00\*"),
+    (
+        "a picture",
+        rb"\x89PNG\r\n|\xff\xd8\xff[\xc0-\xfe]|GIF8[79]a|RIFF.{4}WEBP|II\*\x00|MM\x00\*|BM.{4}\x00{4}",
+    ),
     ("a picture", rb".{4}ftyp(?:avif|avis|heic|heix|mif1|msf1)"),
     ("a PDF document", rb"%PDF-"),
     ("an Office document", rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
     ("an archive", rb"PK(?:\x03\x04|\x05\x06|\x07\x08)|Rar!\x1a\x07|7z\xbc\xaf\x27\x1c|.{257}ustar"),
     ("compressed", rb"\xfd7zXZ\x00|BZh[1-9]1AY|\x28\xb5\x2f\xfd|\x04\x22\x4d\x18"),
-    ("a program", rb"\x7fELF|MZ.{58}.{4}.{0,512}PE\x00\x00|[\xce\xcf]\xfa\xed\xfe|\xca\xfe\xba\xbe|\x00asm"),
+    (
+        "a program",
+        rb"\x7fELF|MZ\x90\x00|MZ.{62}.{0,512}PE\x00\x00|[\xce\xcf]\xfa\xed\xfe|\xca\xfe\xba\xbe|\x00asm",
+    ),
     ("a database", rb"SQLite\ format\ 3\x00|PAR1"),
     ("a font", rb"wOF[F2]|OTTO\x00"),
 )

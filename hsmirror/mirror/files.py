@@ -96,27 +96,31 @@ class PartialNote(msgspec.Struct, frozen=True):
             self.coding,
         )
 
+    def is_untold_by(self, later: PartialNote) -> bool:
+        """Does nothing in a later answer say whether it is of the same version?"""
+        sameness = self.version.compare(later.version)
+        is_hashed = bool(self.hashes or later.hashes)
+        return sameness is Sameness.UNKNOWN and not is_hashed and not self._has_other_size(later)
+
+    def _has_other_size(self, later: PartialNote) -> bool:
+        return None not in {self.total_bytes, later.total_bytes} and self.total_bytes != later.total_bytes
+
     def joined(self, later: PartialNote) -> PartialNote | None:
         """The note of this part with what a later answer adds to it.
 
-        None where they are of different versions, or might be, and no hash of the whole will tell.
+        None where they are of different versions, and no hash of the whole will tell. Where it is not proven
+        that they are of the same, the part is doubtful.
         """
-        is_other_size = (
-            None not in {self.total_bytes, later.total_bytes} and self.total_bytes != later.total_bytes
-        )
-        if is_other_size or self.hashes.contradicts(later.hashes):
+        if self._has_other_size(later) or self.hashes.contradicts(later.hashes):
             return None
         sameness = self.version.compare(later.version)
         if sameness is Sameness.REFUTED:
             return later.doubted() if later.hashes else None
-        hashes = later.hashes or self.hashes
-        if sameness is Sameness.UNKNOWN and not hashes:
-            return None
         return PartialNote.of(
             self.source,
             self.version,
             self.total_bytes if later.total_bytes is None else later.total_bytes,
-            hashes,
+            later.hashes or self.hashes,
             is_doubtful=self.is_doubtful or sameness is not Sameness.PROVEN,
         )
 
@@ -193,6 +197,12 @@ class PartialFile:
     def describe(self, note: PartialNote) -> None:
         """Say which object the bytes to come are of. It is written down as soon as some of them are kept."""
         self.note = note
+
+    def tail(self, size_bytes: int) -> bytes:
+        """The last so many bytes of what is there."""
+        with durable.disk_errors(f"read {self.path}"), self.path.open("rb") as file:
+            file.seek(self.size_bytes - size_bytes)
+            return file.read(size_bytes)
 
     def append(self, piece: bytes | memoryview) -> None:
         if not self.size_bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import anyio
 import anyio.to_thread
@@ -31,6 +31,9 @@ READINGS = "readings"
 
 _MOST_READINGS = 4
 """Of one file in a run, the last one not to be gone through with."""
+_OVERLAP_BYTES = 16 << 10
+"""Asked for once more where a host names no version, and compared: other versions are not let in."""
+
 _BUFFERS_BYTES = 24 << 20
 _LARGEST_PIECE_BYTES, _SMALLEST_PIECE_BYTES = 2 << 20, 4 << 10
 _PIECES_A_SECOND = 20
@@ -84,11 +87,17 @@ class _Doubt:
     asked_behind: int = -1
     """Of how many bytes the host was asked what comes behind them."""
     is_match_refused: bool = False
+    is_untold: bool = False
+    """The host does not say of which version a part is."""
 
 
 _NO_DOUBT = _Doubt()
 
 _SAME = {Sameness.PROVEN, Sameness.LIKELY}
+
+
+class _UntoldError(TransientError):
+    """It cannot be told whether an answer is of the same version as the part that is there."""
 
 
 class Transfers:
@@ -146,7 +155,7 @@ class Transfers:
         try:
             await self._receive_from(address, recording, partial, under_way)
         except (TransientError, CorruptError, PermanentError) as error:
-            if not is_question:
+            if not is_question or isinstance(error, _UntoldError):
                 raise
             # A host that cannot say what comes behind the end has to give all of it again.
             await anyio.to_thread.run_sync(partial.restart)
@@ -160,19 +169,24 @@ class Transfers:
     ) -> None:
         if recording.size_bytes is not None:
             under_way.expect(max(recording.size_bytes - partial.size_bytes, 0))
+        doubt, there_bytes = self._doubt_of(partial), partial.size_bytes
         etag = partial.note.version.strong_etag if partial.note is not None else None
-        if self._doubt_of(partial).is_match_refused:
-            etag = None
-        async with self._storage.open_file(address, start=partial.size_bytes, if_match=etag) as answer:
-            await self._begin(partial, recording, answer)
+        start = max(there_bytes - _OVERLAP_BYTES, 0) if doubt.is_untold else there_bytes
+        async with self._storage.open_file(
+            address, start=start, if_match=None if doubt.is_match_refused else etag
+        ) as answer:
+            await self._begin(partial, recording, answer, is_compared=start < there_bytes)
             total = answer.total_bytes
-            under_way.expect(None if total is None else total - partial.size_bytes)
+            under_way.expect(None if total is None else max(total - partial.size_bytes, 0))
+            compared_bytes = there_bytes - start if partial.size_bytes else 0
             self.under_way_bytes += partial.size_bytes
             try:
                 if answer.status in {200, 206}:
-                    await self._receive(partial, answer, under_way)
+                    await self._receive(partial, recording, answer, under_way, compared_bytes)
             finally:
                 self.under_way_bytes -= partial.size_bytes
+        if compared_bytes and partial.size_bytes == there_bytes and not partial.is_end_known:
+            raise TransientError(f"{recording}: its storage host gives no more than is there")
 
     async def look(
         self, address: SignedAddress, perhaps: Sequence[FileReceipt], *, is_believed: bool
@@ -191,36 +205,63 @@ class Transfers:
         is_newer = any(_was_modified_since(version, held) for held in untold)
         return untold[0] if is_believed and untold and not is_newer else None
 
-    async def _begin(self, partial: PartialFile, recording: Recording, answer: FileAnswer) -> None:
-        """Make what is there fit the answer.
+    async def _begin(
+        self, partial: PartialFile, recording: Recording, answer: FileAnswer, *, is_compared: bool
+    ) -> None:
+        """Make what is there fit the answer. `is_compared`: it begins with the last bytes of what is there.
 
         Raises:
-            TransientError: the answer is of another object than the part that is there, or may be; it starts
-                anew.
+            TransientError: the answer is of another object than the part that is there, and it starts anew; or
+                it may be, and the next one is to be compared.
         """
         if answer.status == 200 and partial.size_bytes:
             await anyio.to_thread.run_sync(partial.restart)
-        note = _note(partial, recording, answer)
-        if note is None:
-            if answer.status == 412:  # by some, whatever the version: from now on it is compared here alone
-                self._doubts.setdefault(partial.name, _Doubt()).is_match_refused = True
-            await anyio.to_thread.run_sync(partial.restart)
-            raise TransientError(f"{recording} changed at its storage host while it was fetched")
-        partial.describe(note)
-        if partial.size_bytes:
-            await anyio.to_thread.run_sync(partial.expect, note.hashes)
+        old = partial.note if partial.size_bytes else None
+        new = PartialNote.of(recording.source, answer.version, answer.total_bytes, answer.hashes)
+        if answer.status == 412:  # by some, whatever the version: from now on it is compared here alone
+            self._doubts.setdefault(partial.name, _Doubt()).is_match_refused = True
+            await self._changed(partial, recording)
+        elif old is None:
+            partial.describe(new)
+        elif answer.status == 416:  # nothing is added, and not every host says of what
+            note = None if is_compared else old.ended(new.total_bytes, partial.size_bytes)
+            partial.describe(note or await self._changed(partial, recording))
+        elif old.is_untold_by(new) and not is_compared:
+            self._doubts.setdefault(partial.name, _Doubt()).is_untold = True
+            raise _UntoldError(f"the storage host of {recording} does not say whether it is still the same")
         else:
-            partial.expect(note.hashes)  # nothing is there to be read
+            partial.describe(old.joined(new) or await self._changed(partial, recording))
+        assert partial.note is not None
+        if partial.size_bytes:
+            await anyio.to_thread.run_sync(partial.expect, partial.note.hashes)
+        else:
+            partial.expect(partial.note.hashes)  # nothing is there to be read
 
-    async def _receive(self, partial: PartialFile, answer: FileAnswer, under_way: UnderWay) -> None:
+    async def _changed(self, partial: PartialFile, recording: Recording) -> NoReturn:
+        await anyio.to_thread.run_sync(partial.restart)
+        raise TransientError(f"{recording} changed at its storage host while it was fetched")
+
+    async def _receive(
+        self,
+        partial: PartialFile,
+        recording: Recording,
+        answer: FileAnswer,
+        under_way: UnderWay,
+        compared_bytes: int,
+    ) -> None:
         doubt = self._doubts.get(partial.name)
+        tail = await anyio.to_thread.run_sync(partial.tail, compared_bytes) if compared_bytes else b""
         async with aclosing(answer.pieces(self._piece_bytes)) as pieces:
             async for piece in pieces:
-                await anyio.to_thread.run_sync(partial.append, piece)
-                self.under_way_bytes += len(piece)
+                known, added = piece[: len(tail)], piece[len(tail) :]
+                if known != tail[: len(known)]:
+                    await self._changed(partial, recording)
+                tail = tail[len(known) :]
+                await anyio.to_thread.run_sync(partial.append, added)
+                self.under_way_bytes += len(added)
                 self.received_bytes += len(piece)
                 if doubt is not None:
-                    doubt.received_bytes += len(piece)
+                    doubt.received_bytes += len(added)
                 pause = self._rate.delay_seconds(len(piece), self._clock.monotonic())
                 if pause > 0:
                     await anyio.sleep(pause)
@@ -298,21 +339,6 @@ def _is_same_tag(one: str | None, other: str | None) -> bool:
 def _was_modified_since(version: Version, held: FileReceipt) -> bool:
     modified, fetched = http_date(version.modified), held.looked_at or held.fetched_at
     return modified is not None and bool(fetched) and modified > instant(fetched).timestamp()
-
-
-def _note(partial: PartialFile, recording: Recording, answer: FileAnswer) -> PartialNote | None:
-    """What the part is of once the answer was added to it; None where they do not belong together, or may not.
-
-    A validator that differs decides against it, unless the host names a hash for the whole: then that decides.
-    """
-    old, new = partial.note, PartialNote.of(recording.source, answer.version, answer.total_bytes, answer.hashes)
-    if answer.status == 412:
-        return None
-    if not partial.size_bytes or old is None:
-        return new
-    if answer.status == 416:  # nothing is added, and not every host says of what
-        return old.ended(new.total_bytes, partial.size_bytes)
-    return old.joined(new)
 
 
 def piece_bytes(downloads_at_once: int, bytes_per_second: float | None) -> int:

@@ -89,8 +89,11 @@ async def synced(
         async with serving_rows({"recordings": [("room_a", recording(1, **fields))]}) as lab:
             for _ in range(times):
                 report = await run_sync(lab, folder, data_types=("recordings",))
-    held = [path.read_bytes() for path in sorted((folder / "archive").glob("*/files/*/*"))]
-    return report, held, host
+    return report, held_in(folder), host
+
+
+def held_in(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((folder / "archive").glob("*/files/*/*"))]
 
 
 # --- an object that is replaced --------------------------------------------------------------------------
@@ -151,6 +154,29 @@ async def test_fault_82_a_hash_of_the_whole_decides_where_the_rest_names_no_vers
 
     report, held, host = await synced(tmp_path, bare)
     assert (report.exit_status, held, host.ranges()) == (0, [OLD], [None, HALVED])
+
+
+async def test_fault_82_where_a_host_names_no_version_a_part_is_added_and_all_of_it_read_twice(tmp_path):
+    """Every answer is cut, and none says what it is of."""
+
+    async def untold(request: web.Request, number: int) -> web.StreamResponse:
+        return whole(request, OLD) if "Range" in request.headers else await half(request, OLD, {})
+
+    report, held, host = await synced(tmp_path, untold)
+    compared = f"bytes={HALF - (16 << 10)}-"
+    assert (report.exit_status, held) == (0, [OLD])
+    assert host.ranges() == [None, HALVED, compared, None, compared]
+
+
+async def test_fault_82_copies_that_differ_and_say_nothing_are_not_mixed(tmp_path):
+    """Behind one address the old and the new take turns, and every first part is of the old."""
+
+    async def turns(request: web.Request, number: int) -> web.StreamResponse:
+        return whole(request, NEW) if "Range" in request.headers else await half(request, OLD, {})
+
+    report, held, host = await synced(tmp_path, turns, fileSize=SIZE)
+    assert (report.exit_status, held) == (Exit.INCOMPLETE, [])
+    assert len(host.asked) < 15
 
 
 # --- If-Match --------------------------------------------------------------------------------------------
@@ -393,15 +419,18 @@ async def test_fault_88_a_playlist_in_place_of_a_film_is_kept_and_named_for_what
     async def playlist(request: web.Request, number: int) -> web.StreamResponse:
         return whole(request, FILM if is_film else PLAYLIST)
 
-    for _ in range(2):  # the second changes nothing, and says the same
-        report, held, host = await synced(tmp_path, playlist, format=extension)
-        assert (report.exit_status, held, len(host.asked)) == (Exit.INCOMPLETE, [PLAYLIST], 1)
-        assert "HLS playlist" in report.problems[0].what
-        assert the_experiment(report).files_failed == 1
-        (receipt,) = receipts(tmp_path / "archive", kind="file")
-        assert receipt["path"].endswith(".m3u8")
-    assert len({each["fetched_at"] for each in receipts(tmp_path / "archive", kind="file")}) == 1
-    is_film = True
-    report, held, _ = await synced(tmp_path, playlist, format=extension)
+    async with site(playlist) as host:
+        row = recording(1, downloadUrl=f"{host.url}/1.mp4?sig=s", format=extension)
+        async with serving_rows({"recordings": [("room_a", row)]}) as lab:
+            for nights in (1, 2):  # the second changes nothing, and says the same
+                report = await run_sync(lab, tmp_path, data_types=("recordings",))
+                assert (report.exit_status, held_in(tmp_path)) == (Exit.INCOMPLETE, [PLAYLIST])
+                assert "HLS playlist" in report.problems[0].what
+                assert the_experiment(report).files_failed == 1
+                assert len(host.asked) == nights
+                (receipt,) = receipts(tmp_path / "archive", kind="file")
+                assert receipt["path"].endswith(".m3u8")
+            is_film = True
+            report = await run_sync(lab, tmp_path, data_types=("recordings",))
     assert report.exit_status == 0
-    assert FILM in held
+    assert FILM in held_in(tmp_path)

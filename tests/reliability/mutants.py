@@ -337,7 +337,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a range of another whole is taken",
         "mirror/files.py",
-        "        if is_other_size or self.hashes.contradicts(later.hashes):",
+        "        if self._has_other_size(later) or self.hashes.contradicts(later.hashes):",
         "        if self.hashes.contradicts(later.hashes):",
         (FILES,),
     ),
