@@ -125,7 +125,7 @@ _is_ampersand = _whole(rb"&(?:amp;|#38;|#x0*26;)*|(?:%(?:25)*|\\+(?:u00|x))26(?:
 
 _PARAMETER: Final = _compiled(
     rb"([\w.\-]+)(?:=|PERCENT3[dD]|ESCAPE(?:u00|x)3[dD]|&#(?:61|[xX]0*3[dD]);)"
-    rb"((?:[\w\-=+]|(?:@|PERCENT40)[a-z0-9\-]+(?:\.[a-z0-9\-]+)*"
+    rb"((?:[\w\-=+]++|(?:@|PERCENT40)[a-z0-9\-]+(?:\.[a-z0-9\-]+)*"
     rb"|%(?!(?:25)*(?:FOREIGN|2[89cC]|[57][bBdD]|60))[0-9a-fA-F]{2}"
     rb"|\\*/(?=[\w+=%/*\\])|ESCAPEu00(?:2[bBfF5]|3[dD]|7[eE])"
     rb"|&#(?:43|47|61|[xX]0*(?:2[bBfF]|3[dD]));|~+(?=[\w%\-*/])|\*(?=[~!/])|!(?=/)"
@@ -152,7 +152,7 @@ def _joint(text: bytes) -> _Joint:
 
 
 # --- where a URL stands ------------------------------------------------------------------------------------
-_LONGEST_URL: Final = 1 << 16
+_LONGEST_URL: Final = 4096
 _SLASHES: Final = re.compile(rb"(?i)\\+(?:/|u002f)|%(?:25)*2f|&#(?:47|x0*2f);")
 _COLONS: Final = re.compile(rb"(?i)\\+u003a|%(?:25)*3a|&#(?:58|x0*3a);")
 _INNER_BREAKS: Final = re.compile(rb"(?i)[=?&+]|%(?:20|0[9ad]|2[27]|3[ce])")
@@ -175,8 +175,11 @@ def _ends_a_url(text: bytes, *, is_inner: bool) -> bool:
 _ADDRESS_MEMBER: Final = re.compile(rb'("(?:downloadUrl|url)"\s*:\s*")((?:[^"\\]|\\.)*)')
 _ANY_PARAMETER: Final = re.compile(
     rb"[?#&;\\%](?:(?<=[?#&;])|(?<=\\)(?:u00|x)(?:3[fF]|2[36])|(?<=%)(?:25)*(?:3[fF]|2[36])(?:amp%(?:25)*3[bB])?)"
-    rb"([\w.\-]++)(?:=|%(?:25)*3[dD]|\\+(?:u00|x)3[dD]|&#(?:61|[xX]0*3[dD]);)(?=((?:[\w\-+=~.:]|%(?!(?:25)*26)){0,512}))"
+    rb"([\w.\-]++)(?:=|%(?:25)*3[dD]|\\+(?:u00|x)3[dD]|&#(?:61|[xX]0*3[dD]);)(?=((?:[\w\-+=~.:]++|%(?!(?:25)*26)){0,64}+))"
 )
+_MOST_CUTS: Final = 8
+"""More than one only where what is left of two parameters is a third."""
+
 _EDGES: Final = (b'"', b" ", b"\n")
 _EDGE: Final = re.compile(rb'[" \n]')
 
@@ -227,8 +230,10 @@ def _marks(text: bytes) -> Iterator[int]:
 
 def _stable(text: bytes, *, always: bool) -> bytes:
     """Cut until there is nothing to cut, so that a second cut changes nothing."""
-    while (shorter := _cut(text, always=always)) != text:
-        text = shorter
+    for _ in range(_MOST_CUTS):
+        before, text = text, _cut(text, always=always)
+        if text == before:
+            break
     return text
 
 

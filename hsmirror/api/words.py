@@ -36,6 +36,13 @@ _SECRETS: Final = (
 )
 
 
+def redacted(text: str) -> str:
+    """Without API keys and tokens, and without the query strings of URLs; for foreign texts of any kind."""
+    for secret, mark in _SECRETS:
+        text = secret.sub(mark, text)
+    return text
+
+
 class ServerWords:
     """Takes secrets out of what a server says: signatures, tokens, and this key in any part and spelling.
 
@@ -61,9 +68,7 @@ class ServerWords:
         if len(text) > _LONGEST_READ:
             text = text[:_LONGEST_READ].rpartition(" ")[0]  # what is cut in two is not known again
         text = "".join(character for character in re.sub(r"\s", " ", text) if character.isprintable())
-        for secret, mark in _SECRETS:
-            text = secret.sub(mark, text)
-        return self._without_parts(text)[:_LONGEST]
+        return self._without_parts(redacted(text))[:_LONGEST]
 
     def without_key(self, body: bytes) -> bytes:
         """An answer, without the key where it holds all of it."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, TextIO
 
-from hsmirror.cli.text import redacted
+from hsmirror.api.words import redacted
 from hsmirror.clock import Clock
 
 

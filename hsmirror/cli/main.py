@@ -18,13 +18,14 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from hsmirror import __version__
+from hsmirror.api.words import redacted
 from hsmirror.cli import signals
 from hsmirror.cli.commands import add_commands
 from hsmirror.cli.invocation import Invocation, Surroundings
 from hsmirror.cli.logs import Level
 from hsmirror.cli.output import Output
 from hsmirror.cli.program import Program, WholeProgram
-from hsmirror.cli.text import exit_words, redacted
+from hsmirror.cli.text import exit_words
 from hsmirror.clock import SystemClock
 from hsmirror.errors import Exit, HsmirrorError
 

@@ -18,8 +18,9 @@ from typing import Any, TextIO
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from hsmirror.api.words import redacted
 from hsmirror.cli.logs import JsonLog, Level
-from hsmirror.cli.text import printable, redacted
+from hsmirror.cli.text import printable
 from hsmirror.clock import Clock, SystemClock
 
 _PLAIN_WIDTH = 100

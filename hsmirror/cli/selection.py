@@ -12,7 +12,7 @@ import msgspec
 from cyclopts import Parameter
 
 from hsmirror.api.data_types import DATA_TYPES
-from hsmirror.cli.text import redacted
+from hsmirror.api.words import redacted
 from hsmirror.clock import iso_utc
 from hsmirror.errors import UsageError
 from hsmirror.settings import ExperimentSettings

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 
 from hsmirror.errors import Exit
 
 _SIZES = ("bytes", "kB", "MB", "GB", "TB")
-_KEY = re.compile(r"hst_(?:live|test)_\w+")
-_QUERY = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>]+")
 
 
 def printable(text: str) -> str:
@@ -20,11 +17,6 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
-
-
-def redacted(text: str) -> str:
-    """Without API keys and without the query strings of addresses; for tracebacks and foreign messages."""
-    return _QUERY.sub(r"\1?…", _KEY.sub("hst_…", text))
 
 
 def number(value: int) -> str:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from hsmirror.cli.text import age, counted, duration, exit_words, printable, redacted, size
+from hsmirror.api.words import redacted
+from hsmirror.cli.text import age, counted, duration, exit_words, printable, size
 
 NOW = 1_795_312_803.0  # 2026-11-22T02:00:03Z
 

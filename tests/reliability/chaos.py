@@ -26,10 +26,10 @@ from random import Random
 from oracle import DOCUMENTED, EXPERIMENT, NEWER, out_of_bounds, receipts, state_of_files
 from sync_runs import settings_for
 
+from hsmirror.api.words import redacted
 from hsmirror.archive.verify import verify
 from hsmirror.cli.output import Output
 from hsmirror.cli.summary import show_summary
-from hsmirror.cli.text import redacted
 from hsmirror.errors import HsmirrorError, KeyRefusedError
 from hsmirror.lab.answers import AnswerOptions
 from hsmirror.lab.chronicle import Chronicle

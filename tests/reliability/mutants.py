@@ -458,15 +458,15 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a server that repeats the key has it shown",
         "api/transport.py",
-        '        said = said.replace(self._headers["X-API-Key"], "(the key)")\n',
-        "",
-        (TRANSPORT,),
+        "parse_error(body, self._words)",
+        "parse_error(body)",
+        (TRANSPORT, "tests/faults/test_secrets.py"),
     ),
     Mutant(
         "what is logged is not redacted",
-        "cli/text.py",
-        '    return _QUERY.sub(r"\\1?…", _KEY.sub("hst_…", text))',
-        "    return text",
+        "api/words.py",
+        "        text = secret.sub(mark, text)",
+        "        pass",
         ("tests/cli/test_text.py", "tests/cli/test_main.py"),
     ),
     Mutant(
