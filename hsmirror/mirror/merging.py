@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 
 from hsmirror.mirror.asked import Asked
@@ -88,12 +89,10 @@ class Merge:
     def _find_respelled(self) -> Counter[bytes]:
         """Rows without an id that a proven list has in another spelling."""
 
-        def gone() -> Iterator[bytes]:
-            return (
-                row
-                for row in self._new.without(self._held())
-                if self._asked.identity(row) is None and self._asked.speaks_for(row)
-            )
+        def gone(before: int = self._held_rows) -> Iterator[bytes]:
+            for number, row in self._new.without_numbered(self._held()):
+                if number < before and self._asked.identity(row) is None and self._asked.speaks_for(row):
+                    yield row
 
         def came() -> Iterator[bytes]:
             return (row for row in self._came() if self._asked.identity(row) is None)
@@ -102,7 +101,9 @@ class Merge:
             return Counter()
         held = _row_set(self._held(), RowSet(lambda _: None))
         is_all_new = sum(1 for _ in held.without(came())) == sum(1 for _ in came())
-        return spelled_anew(gone, came, is_all_new=is_all_new)
+        if is_all_new and next(gone(self._last), None) is not None:  # those that were gone before stay so
+            return spelled_anew(partial(gone, self._last), came, is_all_new=True)
+        return spelled_anew(gone, came, is_all_new=False)
 
 
 def row_mark(row: bytes) -> int:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from hsmirror.api.rows import parse_row, row_id, row_times
 from hsmirror.mirror.merge import content_digest
@@ -21,6 +22,8 @@ from hsmirror.mirror.people import person_of
 from hsmirror.model import DataType
 
 _GONE_ROWS_AT_ONCE = 100_000
+
+Fields = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +59,17 @@ def moved_rows(rooms: Sequence[RoomRows], data_type: DataType) -> dict[Room, Cou
         return moved
     gone = ((each.room, row) for each in rooms if each.gone for row in each.read_gone())
     while some := list(islice(gone, _GONE_ROWS_AT_ONCE)):
-        places: dict[bytes, list[tuple[Room, bytes]]] = defaultdict(list)
+        places: dict[bytes, dict[Room, list[bytes]]] = defaultdict(lambda: defaultdict(list))
+        kinds: dict[Fields, None] = {}
         for room, row in some:
-            places[_mark(row, data_type)].append((room, content_digest(row)))
+            fields, members = _kept_members(row, data_type)
+            kinds[fields] = None
+            places[_mark(fields, members)][room].append(content_digest(row))
         for target in targets:
             for row in target.read_new():
-                left = places.get(_mark(row, data_type), [])
-                came_from = next((place for place in left if place[0] != target.room), None)
-                if came_from is not None:
-                    left.remove(came_from)
-                    moved[came_from[0]][came_from[1]] += 1
+                for room, contents in _places_of(row, data_type, kinds, places):
+                    if room != target.room and contents:
+                        moved[room][contents.pop()] += 1
     return moved
 
 
@@ -79,24 +83,42 @@ def without(rows: Iterable[bytes], contents: Counter[bytes]) -> Iterator[bytes]:
             yield row
 
 
-def _mark(row: bytes, data_type: DataType) -> bytes:
+def _places_of(
+    row: bytes,
+    data_type: DataType,
+    kinds: Iterable[Fields],
+    places: Mapping[bytes, Mapping[Room, list[bytes]]],
+) -> Iterator[tuple[Room, list[bytes]]]:
+    """Where the row was, in each of its spellings: it may have got new fields since."""
+    _, members = _kept_members(row, data_type)
+    for fields in kinds:
+        if members.keys() >= set(fields) and (found := places.get(_mark(fields, members))):
+            yield from found.items()
+
+
+def _mark(fields: Fields, members: Mapping[str, Any]) -> bytes:
+    text = json.dumps([[name, members[name]] for name in fields], sort_keys=True)
+    return content_digest(text.encode("utf-8", "surrogatepass"))
+
+
+def _kept_members(row: bytes, data_type: DataType) -> tuple[Fields, dict[str, Any]]:
     """What a row keeps when it moves: its id, whose it is and when; without an id, all but its room.
 
     Where the id is a person's, it is in many rooms.
     """
     name = row_id(row, data_type) if data_type.id_fields != data_type.person_fields else None
     if name is None:
-        return content_digest(_without_room(row, data_type))
-    known = [name, person_of(row, data_type), row_times(row, data_type)]
-    return content_digest(json.dumps(known).encode("utf-8", "surrogatepass"))
+        members = _without_room(parse_row(row), data_type)
+    else:
+        members = {"id": name, "person": person_of(row, data_type), "times": row_times(row, data_type)}
+    return tuple(sorted(members)), members
 
 
-def _without_room(row: bytes, data_type: DataType) -> bytes:
-    members = parse_row(row)
+def _without_room(row: Any, data_type: DataType) -> dict[str, Any]:
     for field in data_type.room_fields:
-        at, (*path, last) = members, field.split(".")
+        at, (*path, last) = row, field.split(".")
         for name in path:
             at = at.get(name) if isinstance(at, dict) else None
         if isinstance(at, dict):
             at.pop(last, None)
-    return json.dumps(members, sort_keys=True).encode("utf-8", "surrogatepass")
+    return row if isinstance(row, dict) else {"": row}

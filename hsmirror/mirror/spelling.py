@@ -8,55 +8,63 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from functools import reduce
 from itertools import islice
+from operator import and_
 from typing import Any
 
 from hsmirror.api.rows import parse_row
+from hsmirror.api.times import epoch_of
 from hsmirror.mirror.merge import content_digest
 
 _SAMPLE_ROWS = 1_000
 
 Rows = Callable[[], Iterable[bytes]]
+Members = dict[str, Any]
+Fields = tuple[str, ...]
 
 
 def spelled_anew(gone: Rows, came: Rows, *, is_all_new: bool) -> Counter[bytes]:
     """The contents of the rows in `gone` that `came` has in another spelling.
 
-    `gone` are those that a proven list lacks; `is_all_new`: it has none that was held. Otherwise only a field
-    that all rows that came have, and none that is gone, makes another spelling.
+    `gone` are those that a proven list lacks; `is_all_new`: it has none that was held. Otherwise a row
+    has another spelling only where all rows that came have a field that it has not.
     """
-    fields, old_fields = _fields(came()), _fields(gone(), any_of_them=True)
-    if is_all_new:
-        common = _kept_fields(gone, came, fields)
-        if not _tells_apart(came, common):
-            return _as_many(gone, came)
-    elif fields - old_fields:
-        common = sorted(old_fields)
-    else:
-        return Counter()
-    left = Counter(_projected(came(), common))
+    fields = _fields(came())
+    if not is_all_new:
+        return _matched(gone, came, lambda row: tuple(sorted(row)) if fields - row.keys() else None)
+    common = tuple(_kept_fields(gone, came, fields))
+    changed = len(_fields(gone()) - set(common))
+    if changed == 0 or (changed == 1 and _tells_apart(came, common)):
+        return _matched(gone, came, lambda _: common)
+    return _as_many(gone, came)
+
+
+def _matched(gone: Rows, came: Rows, fields_of: Callable[[Members], Fields | None]) -> Counter[bytes]:
+    """The contents of those in `gone` that `came` has, too, as far as the fields go that count for the row."""
+    left: dict[Fields, Counter[bytes]] = {}
     matched: Counter[bytes] = Counter()
-    for row, projection in zip(gone(), _projected(gone(), common), strict=True):
-        if left[projection] > 0:
-            left[projection] -= 1
+    for row in gone():
+        members = _members(row)
+        fields = fields_of(members)
+        if fields is None:
+            continue
+        if fields not in left:
+            left[fields] = Counter(_projection(_members(each), fields) for each in came())
+        projection = _projection(members, fields)
+        if left[fields][projection] > 0:
+            left[fields][projection] -= 1
             matched[content_digest(row)] += 1
     return matched
 
 
-def _fields(rows: Iterable[bytes], *, any_of_them: bool = False) -> AbstractSet[str]:
-    """The members that all rows have, or any of them."""
-    fields: set[str] | None = None
-    for row in rows:
-        names = set(_members(row))
-        if fields is None:
-            fields = names
-        elif any_of_them:
-            fields |= names
-        else:
-            fields &= names
-    return fields or set()
+def _fields(rows: Iterable[bytes]) -> AbstractSet[str]:
+    """The members that all rows have."""
+    each = map(dict.keys, map(_members, rows))
+    return reduce(and_, each, set(next(each, ())))
 
 
 def _kept_fields(gone: Rows, came: Rows, fields: AbstractSet[str]) -> list[str]:
@@ -72,28 +80,36 @@ def _kept_fields(gone: Rows, came: Rows, fields: AbstractSet[str]) -> list[str]:
     return kept
 
 
-def _tells_apart(rows: Rows, fields: list[str]) -> bool:
-    """Do these fields tell rows as well as their whole contents do, or nearly so?"""
+def _tells_apart(rows: Rows, fields: Fields) -> bool:
+    """Do these fields tell rows as well as their whole contents do?"""
     sample = list(islice(rows(), _SAMPLE_ROWS))
-    return 2 * len(set(_projected(sample, fields))) > len(set(sample))
+    told = len({_projection(_members(row), fields) for row in sample})
+    return told == len(set(sample)) > 1
 
 
 def _as_many(gone: Rows, came: Rows) -> Counter[bytes]:
     """What changed tells the rows apart: then only their number can say that they are the same."""
     rows = Counter(map(content_digest, gone()))
-    return rows if rows.total() <= sum(1 for _ in came()) else Counter()
+    return rows if 1 < rows.total() == sum(1 for _ in came()) else Counter()
 
 
-def _projected(rows: Iterable[bytes], fields: list[str]) -> Iterator[bytes]:
-    for row in rows:
-        members = _members(row)
-        yield content_digest(_text([members.get(name) for name in fields]).encode("utf-8", "surrogatepass"))
+def _projection(members: Members, fields: Fields) -> bytes:
+    text = _text([members.get(name) for name in fields])
+    return content_digest(text.encode("utf-8", "surrogatepass"))
 
 
-def _members(row: bytes) -> dict[str, Any]:
+def _members(row: bytes) -> Members:
     members = parse_row(row)
     return members if isinstance(members, dict) else {}
 
 
 def _text(value: object) -> str:
+    """A value whatever its format: numbers and times may come as texts, or the other way round."""
+    if isinstance(value, str) and (time := epoch_of(value)) is not None:
+        return str(time)
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):
+            return str(epoch_of(value) or float(value))
+    if isinstance(value, list):
+        return json.dumps([_text(each) for each in value])
     return json.dumps(value, sort_keys=True)

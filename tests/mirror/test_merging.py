@@ -159,6 +159,17 @@ def test_fault_113_rows_that_are_gone_while_others_stayed_are_no_other_spelling(
     assert merged(held, came, Asked(COMPONENTS)) == ([*came, *held[:2]], 2)
 
 
+def test_fault_113_other_rows_in_place_of_one_that_is_gone_are_no_other_spelling() -> None:
+    held, came = [component(1), component(2)], [component(3, x=1), component(4, x=2), component(5, x=3)]
+    rows, gone = merged(held, came, Asked(COMPONENTS))
+    assert (Counter(rows), gone) == (Counter([*held, *came]), 2)
+
+
+def test_fault_113_what_was_gone_before_is_no_older_spelling_of_what_came() -> None:
+    came = [component(3), component(4)]
+    assert merged([component(1)], came, Asked(COMPONENTS), gone=1) == ([*came, component(1)], 1)
+
+
 def test_fault_53_of_rows_that_are_alike_each_one_counts() -> None:
     rows, gone = merged([component(1)] * 3, [component(1)] * 2 + [component(2)], Asked(COMPONENTS))
     assert Counter(rows) == Counter([component(1)] * 3 + [component(2)])

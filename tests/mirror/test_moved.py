@@ -61,6 +61,17 @@ def test_a_row_without_an_id_has_moved_where_all_but_its_room_is_the_same() -> N
     assert moved_rows(rooms, COMPONENTS) == {"a": contents(old)}
 
 
+def test_fault_113_a_row_without_an_id_may_have_got_a_new_field_as_it_moved() -> None:
+    old, new = row(componentId="c", roomId="a", x=1), row(componentId="c", roomId="b", x=1, version=2)
+    assert moved_rows([of("a", old, gone=1), of("b", new)], COMPONENTS) == {"a": contents(old)}
+    assert not moved_rows([of("a", new, gone=1), of("b", old)], COMPONENTS)
+
+
+def test_a_row_that_is_left_in_two_rooms_leaves_both() -> None:
+    rooms = [of("a", OLD, gone=1), of("c", row(id="e1", roomId="c", timestamp=1), gone=1), of("b", MOVED)]
+    assert sorted(map(str, moved_rows(rooms, EVENTS))) == ["a", "c"]
+
+
 def test_a_person_may_be_in_two_rooms_and_leave_one_of_them() -> None:
     left, joined = row(participantId="p", roomId="a", at=1), row(participantId="p", roomId="b", at=2)
     assert not moved_rows([of("a", left, gone=1), of("b", joined)], PEOPLE)
