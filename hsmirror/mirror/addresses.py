@@ -227,7 +227,7 @@ class FreshAddresses:
         try:
             await self._context.reader.read(
                 ListKey(experiment, _RECORDINGS, scope, scope_id, room),
-                _AddressSink(self, listing, experiment),
+                _AddressSink(self, listing, recording),
                 urgency=Urgency.ADDRESS,
             )
         except UnaffordableListError as error:
@@ -235,8 +235,11 @@ class FreshAddresses:
             if self._row_of(listing, recording) is None:  # its first page has come
                 raise
 
-    def take(self, page: Page, listing: _Listing, experiment: str) -> list[str]:
-        """Keep the addresses of a page of recordings in place of older ones; gives the rows' ids."""
+    def take(self, page: Page, listing: _Listing, experiment: str, room: str | None = None) -> list[str]:
+        """Keep the addresses of a page of recordings in place of older ones; gives the rows' ids.
+
+        Rows of a room's list are of that `room`, whatever they call it.
+        """
         now = self._context.clock.epoch()
         for recording_id, found in list(listing.found.items()):
             living = [each for each in found if not needs_fresh_address(each.life, now=now)]
@@ -245,11 +248,11 @@ class FreshAddresses:
             else:
                 del listing.found[recording_id]
         ids: list[str] = []
-        for room, row in zip(page.rooms, page.rows, strict=True):
+        for named, row in zip(page.rooms, page.rows, strict=True):
             recording = parse_recording(
                 row,
                 experiment=experiment,
-                room=room,
+                room=named if room is None else room,
                 skew_seconds=self._context.fetcher.skew_seconds,
                 loopback_allowed=self._loopback_allowed,
             )
@@ -288,10 +291,11 @@ def _same(recording: Recording, rows: Sequence[Recording], twins: _Twins | None)
 
 
 class _AddressSink:
-    def __init__(self, addresses: FreshAddresses, listing: _Listing, experiment: str) -> None:
+    def __init__(self, addresses: FreshAddresses, listing: _Listing, recording: Recording) -> None:
         self._addresses = addresses
         self._listing = listing
-        self._experiment = experiment
+        self._recording = recording
 
     async def write(self, page: Page) -> None:
-        self._addresses.take(page, self._listing, self._experiment)
+        recording = self._recording
+        self._addresses.take(page, self._listing, recording.experiment, recording.room)

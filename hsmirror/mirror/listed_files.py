@@ -125,7 +125,7 @@ class ListedFiles:
                 self._compare(name.held, recording)
                 return
         is_new = all(name.held is None for name in names)
-        if is_new and recording.progress in {"final", "failed"} and _can_be_fetched(recording):
+        if is_new and _is_final(recording):
             self._begin(recording, names, mark)
             return
         waiting = self._waiting[recording.experiment][hash(names[0].path)]
@@ -189,10 +189,10 @@ class ListedFiles:
     def _have(self, task: Task, states: States) -> None:
         """Have the file, if it can be had tonight."""
         recording, path = task.recording, task.path
-        if recording.refusal:
-            self._downloads.fails(path, recording, recording.refusal)
-        elif why := self._why_not_yet(path, recording, states):
+        if why := self._why_not_yet(path, recording, states):
             self._downloads.pends(path, recording, f"not final upstream: {why}")
+        elif recording.refusal:
+            self._downloads.fails(path, recording, recording.refusal)
         elif not _can_be_fetched(recording):
             self._lacks_address(path, recording)
         else:
@@ -262,7 +262,7 @@ class ListedFiles:
     # --- what is not final ---------------------------------------------------------------------------
     def _why_not_yet(self, path: str, recording: Recording, states: States) -> str:
         """Why it is not fetched tonight; empty where it is, since it is final, or should be by now."""
-        if recording.progress == "failed" or (recording.progress == "final" and _can_be_fetched(recording)):
+        if _is_final(recording):
             return ""
         if self._is_over(path, recording, states):
             return ""
@@ -350,10 +350,14 @@ def _can_be_fetched(recording: Recording) -> bool:
     return recording.address is not None or recording.mint_path is not None
 
 
+def _is_final(recording: Recording) -> bool:
+    has_address = _can_be_fetched(recording) or bool(recording.refusal)
+    return recording.progress == "failed" or (recording.progress == "final" and has_address)
+
+
 def _needs_room(recording: Recording) -> bool:
     """Does it depend on its room whether it is final?"""
-    is_final = recording.progress == "failed" or (recording.progress == "final" and _can_be_fetched(recording))
-    return not is_final and recording.ended_epoch is None
+    return not _is_final(recording) and recording.ended_epoch is None
 
 
 def _is_held_as(held: FileReceipt, recording: Recording) -> bool:

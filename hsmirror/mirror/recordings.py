@@ -20,7 +20,8 @@ from hsmirror.mirror.sources import own_path, source_of, without_tokens
 Progress: TypeAlias = Literal["final", "failed", "under way", "unknown"]
 
 _FINAL = re.compile(
-    "completed?|ended|finished|ready|available|done|succe(?:ss|ssful|eded)|processed|uploaded|stored|saved|archived"
+    "completed?|ended|finished|ready|available|done|succe(?:ss|ssful|eded)|processed|uploaded|stored|saved|archived|"
+    "limit_reached"
 )
 _FAILED = re.compile("failed|failure|error(?:ed)?|aborted|cancell?ed|rejected")
 _UNDER_WAY = re.compile(

@@ -380,9 +380,7 @@ async def test_a_recording_that_says_that_it_is_final_in_whatever_words_is_fetch
 
 @pytest.mark.parametrize("status", ["active", "EGRESS_STARTING", "wrapped up"])
 @pytest.mark.parametrize("where", ["its own end", "its room's end"])
-async def test_a_status_that_stays_is_not_believed_for_ever_once_the_recording_has_ended(
-    tmp_path, status, where
-):
+async def test_a_status_is_not_believed_for_ever_once_the_recording_has_ended(tmp_path, status, where):
     async with upstream() as it:
         ends = {"endTime": at(49)} if where == "its own end" else {}
         room = {"id": "room_a", "status": "completed", "endedAt": at(49)}

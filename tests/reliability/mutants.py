@@ -32,6 +32,7 @@ DURABLE = "tests/archive/test_durable.py"
 TRANSPORT = "tests/api/test_transport.py"
 STORAGE = "tests/api/test_transport_files.py"
 FILES = "tests/mirror/test_files_proof.py"
+OBJECTS = "tests/mirror/test_recording_objects.py"
 SIGNED = "tests/faults/test_signed_addresses.py"
 ADDRESSES = "tests/api/test_addresses.py"
 PROOF = "tests/mirror/test_proof.py"
@@ -421,10 +422,39 @@ MUTANTS: tuple[Mutant, ...] = (
     ),
     Mutant(
         "a downloadPath may lead anywhere",
-        "mirror/recordings.py",
-        "            _require_own_path(mint_path)\n",
-        "            pass\n",
+        "mirror/sources.py",
+        "    if is_away or _CONTROL.search(path):",
+        "    if False:",
         (f"{SIGNED}::test_fault_38_a_download_path_that_leads_away_is_refused_and_the_key_goes_nowhere",),
+    ),
+    # --- which recording is which ---
+    Mutant(
+        "another file of a recording is taken for the one that is held",
+        "mirror/listed_files.py",
+        "        return held.source == recording.source",
+        "        return True",
+        (f"{OBJECTS}::test_a_new_file_that_is_listed_first_takes_no_others_name",),
+    ),
+    Mutant(
+        "a recording that was processed anew is held for ever",
+        "mirror/listed_files.py",
+        "        elif _says_another(held, recording):",
+        "        elif False:",
+        (f"{OBJECTS}::test_a_row_that_tells_of_a_change_has_its_host_asked_and_what_is_new_fetched",),
+    ),
+    Mutant(
+        "a status is believed for ever",
+        "mirror/listed_files.py",
+        "            return now >= end + policy.settle_seconds",
+        "            return False",
+        (f"{OBJECTS}::test_a_status_is_not_believed_for_ever_once_the_recording_has_ended",),
+    ),
+    Mutant(
+        "where several rows may be meant one of them is taken",
+        "mirror/addresses.py",
+        "    if len(may_be) > 1:",
+        "    if False:",
+        ("tests/mirror/test_addresses.py",),
     ),
     # --- secrets ---
     Mutant(
