@@ -162,6 +162,8 @@ class ListReceipt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True,
     rooms_read_at: dict[str, str] = {}
     searching_since: str = ""
     differences: dict[str, tuple[int, str]] = {}
+    is_unread: bool = False
+    """The list as a whole could not be proven: it is read again, whatever its total says."""
 
     @property
     def key(self) -> str:

@@ -10,6 +10,8 @@ from itertools import islice
 
 import anyio.to_thread
 
+from hsmirror.api.envelope import Page
+from hsmirror.api.paging import Ask
 from hsmirror.errors import (
     DamagedError,
     ForbiddenError,
@@ -98,6 +100,10 @@ class TypeMirror:
         self._way = Way.EXPERIMENT
         self._total: int | None = held.total if held is not None else None
         self._was_read_whole = False
+        self._first_page: Page | None = None
+        """Of the experiment's list, where that is not read any further."""
+        self._was_read_to_its_end = False
+        """The experiment's list was, without a warning, although that did not prove it."""
         self._searching_since = 0.0
         self._states: Mapping[str, RoomState] = {}
         self._has_no_way = False
@@ -178,7 +184,8 @@ class TypeMirror:
         try:
             await self._read_experiment(must_tell_rooms=can_by_room)
         except RoomsUntoldError as untold:
-            self._total = untold.total
+            self._total = untold.page.pagination.total
+            self._first_page = untold.page
             await self._read_by_room()
         except UnaffordableListError as error:
             # Longer than the limits ever allow in a row: room by room each run gets on a little.
@@ -275,7 +282,7 @@ class TypeMirror:
         except InvalidParameterError:
             return None
         if doubts := [*page.warnings, *(["its answer comes from a cache"] if page.age_seconds else [])]:
-            self._outcome.fail(f"asked for its total: {'; '.join(doubts)}")
+            self._outcome.fail(f"asked for its total: {'; '.join(doubts)}", is_unproven=True)
             return None
         return page.pagination.total
 
@@ -329,6 +336,7 @@ class TypeMirror:
                 goes_by_room = must_tell_rooms and self._goes_by_room(found)
                 self._was_read_whole = await self._outcome.settle(found, rooms, is_last_word=not goes_by_room)
         if goes_by_room:
+            self._was_read_to_its_end = True
             self._outcome.note(f"{found.note}; its rooms are read one by one")
             await self._read_by_room(unproven=found.note)
 
@@ -363,7 +371,7 @@ class TypeMirror:
             if doubt:  # its rows may well be of rooms
                 self._doubt_rooms(doubt)
             elif unproven:
-                self._outcome.fail(unproven)
+                self._outcome.fail(unproven, is_unproven=True)
             elif is_listed:
                 await self._read_experiment(must_tell_rooms=False)
             else:
@@ -374,6 +382,7 @@ class TypeMirror:
         self._states = self._states or await self._rooms.states(self._type)
         await self._read_rooms(self._unsettled(rooms), may_be_absent=not is_listed)
         await self._read_rooms(vanished)
+        await self._require_rooms_stood(rooms)
         self._doubt_rooms(doubt)
         if is_listed and self._outcome.is_complete:
             await self._read_beyond([*rooms, *vanished])
@@ -409,8 +418,10 @@ class TypeMirror:
         has_roomless = of_no_room.rows > 0
         key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
         in_rooms = self._outcome.upstream_rows_of(rooms)
-        is_to_be_met = self._window.is_whole and of_no_room.is_intact and not has_roomless
-        if is_to_be_met and self._total == in_rooms and await self._are_distinct(key, rooms):
+        was_proven = self._held is None or not self._held.is_unread
+        is_to_be_met = self._window.is_whole and of_no_room.is_intact and was_proven and not has_roomless
+        is_met = is_to_be_met and self._total == in_rooms
+        if is_met and await self._ends_well() and await self._are_distinct(key, rooms):
             return
         try:
             with self._listed():
@@ -427,6 +438,22 @@ class TypeMirror:
             why = f"which rows belong to no room cannot be told: {error}"
             self._outcome.fail(f"{why}; run `hsmirror verify --repair`, and sync again")
 
+    async def _ends_well(self) -> bool:
+        """Does the last page of the experiment's list, too, say that its total is all?"""
+        if self._was_read_to_its_end or self._total is None:
+            return self._was_read_to_its_end
+        page, rows = self._first_page, 0 if self._first_page is None else len(self._first_page.rows)
+        if page is None or rows < self._total:
+            key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
+            try:
+                page = await self._context.reader.page(key, Ask(max(0, self._total - 1), 2))
+            except (InvalidParameterError, NotFoundError):
+                return False
+            rows = max(0, self._total - 1) + len(page.rows)
+        claims = page.pagination
+        is_end = claims.has_more is not True and claims.total == rows == self._total
+        return is_end and not (page.warnings or page.age_seconds)
+
     async def _are_distinct(self, key: ListKey, rooms: Sequence[str]) -> bool:
         """Is no row in two rooms? It would make up, in their sum, for one that is in none."""
         return await anyio.to_thread.run_sync(
@@ -434,10 +461,25 @@ class TypeMirror:
         )
 
     async def _read_new_rooms(self, known: Sequence[str]) -> list[str]:
-        """Rooms that have been opened since the rooms were listed."""
+        """Rooms that have been opened since the rooms were listed; those that were left alone are read, too."""
         new = [room for room in await self._rooms.listed_again() if room not in set(known)]
-        await self._read_rooms(new)
+        await self._read_rooms([*new, *(room for room in known if room not in self._outcome.read_at)])
         return new
+
+    async def _require_rooms_stood(self, rooms: Sequence[str]) -> None:
+        """A listed room that has no such list may have been renamed, or merged into one that was read before.
+
+        Where there is a list of the whole experiment, that shows there.
+        """
+        if not (self._lists.lacking and self._is_by_room_alone and self._rooms.are_listed):
+            return
+        listed = await self._rooms.listed_again()
+        await self._read_rooms([room for room in listed if room not in set(rooms)])
+        if gone := sorted(set(self._lists.lacking).difference(listed)):
+            self._outcome.fail(
+                f"room {gone[0]} went while the rooms were read; its rows may be in another one now: run again",
+                is_unproven=True,
+            )
 
     async def _read_rooms(self, rooms: Sequence[str], *, may_be_absent: bool = False) -> None:
         may_be_absent = may_be_absent and not self._type.documented
@@ -477,7 +519,7 @@ class TypeMirror:
         receipt = absence_receipt(
             self._what,
             self._context.receipts.get(f"absent {self._what}"),
-            lacking=self._lists.lacking,
+            lacking=len(self._lists.lacking),
             has_answered=self._lists.has_answered,
             is_first=self._context.receipts.get(f"list {self._what}") is None,
             since=self._context.now_text,

@@ -73,6 +73,7 @@ class HeldLists:
             whole_at=self._epoch(receipt.whole_at),
             searching_since=self._epoch(receipt.searching_since),
             rooms_read_at={room: self._epoch(read_at) for room, read_at in receipt.rooms_read_at.items()},
+            is_unread=receipt.is_unread,
             differences={
                 of_list: Difference(rows, self._epoch(since) or self._now)
                 for of_list, (rows, since) in receipt.differences.items()

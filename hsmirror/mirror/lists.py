@@ -156,7 +156,11 @@ class ListReader:
 
     async def first_page(self, key: ListKey, limit: int) -> Page:
         """Just one page from the start, for what it tells of the list."""
-        request = page_request(key, Ask(0, limit), names_limit=key.data_type.name not in self._sizes.unnamed)
+        return await self.page(key, Ask(0, limit))
+
+    async def page(self, key: ListKey, ask: Ask) -> Page:
+        """Just one page."""
+        request = page_request(key, ask, names_limit=key.data_type.name not in self._sizes.unnamed)
         return await self._fetcher.get_answer(request, partial(_parsed, key, request.params))
 
     async def read(

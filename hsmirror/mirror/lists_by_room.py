@@ -52,7 +52,7 @@ class ListsByRoom:
         self._refusals = 0
         self.has_answered = False
         """Has the server given a list of this type, be it an empty one?"""
-        self.lacking = 0
+        self.lacking: list[str] = []
         """Rooms of which it says that they do not have the type."""
 
     async def read(self, by_room: Sequence[Sequence[ListKey]], *, may_be_absent: bool = False) -> None:
@@ -144,7 +144,7 @@ class ListsByRoom:
             self._fail_at(key, error)
         elif self._is_known(key.room):
             # A room that is there, without anything of a type that not every room has: an empty list.
-            self.lacking += 1
+            self.lacking += [key.room] if key.room is not None else []
             await self._outcome.settle(nothing_found(), [key.room])
         else:
             self._outcome.note(f"room {key.room}: {error}")

@@ -94,6 +94,7 @@ def list_receipt(
         whole_at=whole_at,
         rooms_read_at=rooms_read_at,
         searching_since=iso_utc(read.searching_since) if read.searching_since else "",
+        is_unread=outcome.is_unread,
         differences={
             of_list: (each.rows, iso_utc(each.since_epoch))
             for of_list, each in outcome.differences.by_list.items()

@@ -83,6 +83,8 @@ class HeldList:
     """When a search for what has moved began that has not come to its end; 0 where there is none."""
     differences: Mapping[str, Difference] = field(default_factory=dict)
     """By how much totals exceed their lists, by room; "" is the experiment's own list."""
+    is_unread: bool = False
+    """It could not be proven when it was last read: a total that fits proves nothing."""
 
     @property
     def rows(self) -> int:
@@ -155,7 +157,7 @@ def tonight(
     `can_by_room`: the type has lists of single rooms; `can_probe`: it has one of the whole experiment that
     names its total.
     """
-    if policy.is_full:
+    if policy.is_full or held.is_unread:
         return Night(Step.WHOLE)
     unsettled = unsettled_rooms(held, states, policy, now=now)
     if held.way is Way.ROOMS:

@@ -86,6 +86,8 @@ class Outcome:
         """When rooms were read in this run and proven complete."""
         self.changed_rooms: set[Room] = set()
         self.changed_shards = 0
+        self.is_unread = False
+        """The list as a whole was not proven; single rooms that were not are known by what is held of them."""
         self.rows_read = 0
         known = held.differences if held is not None else {}
         self.differences = Differences.since(known, context.policy.settle_seconds)
@@ -123,10 +125,14 @@ class Outcome:
         """Why there may be more upstream than was read; empty where only what was held is at fault."""
         return "" if self._was_read else self.why
 
-    def fail(self, why: str, *, room: str = "", was_read: bool = False) -> None:
-        """It is not complete. `was_read`: what the server lists was read all the same."""
+    def fail(self, why: str, *, room: str = "", was_read: bool = False, is_unproven: bool = False) -> None:
+        """It is not complete. `was_read`: what the server lists was read all the same.
+
+        `is_unproven`: the list as a whole is not proven, so that no total proves it the next night.
+        """
         self._reasons[why] = None
         self._was_read &= was_read
+        self.is_unread |= is_unproven
         self._context.tally.problems.append(
             Problem(why, experiment=self._experiment, data_type=self._type.name, room=room)
         )
@@ -184,7 +190,7 @@ class Outcome:
         self.rows_read += found.rows
         if not found.is_proven:
             if is_last_word:
-                self.fail(found.note + self._when_it_counts(found))
+                self.fail(found.note + self._when_it_counts(found), is_unproven=not found.of_room)
             return False
         if claim == WHOLE:
             now = self._context.clock.epoch()

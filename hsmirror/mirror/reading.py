@@ -29,14 +29,11 @@ OnRows = Callable[[Sequence[tuple[str | None, Row]]], None]
 
 
 class RoomsUntoldError(Exception):
-    """Some rows of an experiment-wide list name no room, so that it cannot be split by it.
+    """Some rows of an experiment-wide list name no room, so that it cannot be split by it: `page` has them."""
 
-    `total` is what the server says of the list.
-    """
-
-    def __init__(self, total: int | None) -> None:
+    def __init__(self, page: Page) -> None:
         super().__init__("rows that name no room")
-        self.total = total
+        self.page = page
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,7 @@ class _TellingRooms:
 
     async def write(self, page: Page) -> None:
         if None in page.rooms:
-            raise RoomsUntoldError(page.pagination.total)
+            raise RoomsUntoldError(page)
         await self._writer.write(page)
 
 
@@ -148,7 +145,7 @@ async def _read_proven(
         note = f"{facts.repeats} ids have two contents; both are kept"
     if verdict.judgement is Judgement.UNPROVEN and len(staged) > 1:
         parts = Parts.sealed(await anyio.to_thread.run_sync(_together, context, key.data_type, staged))
-    if verdict.judgement is Judgement.UNPROVEN and not key.data_type.id_fields and _has_alike(passes):
+    if verdict.judgement is Judgement.UNPROVEN and _has_alike(passes):
         # Which of the rows that are alike are real is not known: each stays once, until a reading is proven.
         parts = Parts.sealed(await anyio.to_thread.run_sync(_each_once, context, parts))
     total = reading.claims.last_total
@@ -204,7 +201,7 @@ def _together(context: Context, data_type: DataType, staged: Sequence[PartsByRoo
 
 
 def _each_once(context: Context, parts: Parts) -> PartsByRoom:
-    """Rows without an id, those that are alike to the byte once."""
+    """Rows that are alike to the byte, once."""
     once: PartsByRoom = {}
     for room in list(parts):
         once[room] = write_rows(_distinct(parts.take(room)), context.staging.builder())

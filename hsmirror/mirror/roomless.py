@@ -32,8 +32,9 @@ async def read_roomless(
 ) -> None:
     """Read the experiment's list, and keep what none of `rooms` has; those are held already.
 
-    `read_new_rooms` reads the rooms that have been opened meanwhile: their rows are not without a room. Where
-    rooms are not known, what seems to belong to none may be a new one's, and is not filed.
+    `read_new_rooms` reads the rooms that have been opened meanwhile, and those that were left alone: their rows
+    are not without a room. Where rooms are not known, what seems to belong to none may be a new one's, and is
+    not filed.
 
     Raises:
         UpstreamError: the list cannot be read.
@@ -43,19 +44,21 @@ async def read_roomless(
     async with reading as found:
         whole = await anyio.to_thread.run_sync(_all_parts, found.parts)
         left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
-        if left and (new := await read_new_rooms()):
-            rooms = [*rooms, *new]
+        if await anyio.to_thread.run_sync(_has_news, context, key, left):
+            rooms = [*rooms, *await read_new_rooms()]
             left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
     of_rooms, rows = outcome.upstream_rows_of(rooms), sum(part.rows for part in left)
     if rows and not are_rooms_known:
         outcome.fail(
-            f"{rows} rows are in none of the rooms that are known, and the server lists no rooms; run again"
+            f"{rows} rows are in none of the rooms that are known, and the server lists no rooms; run again",
+            is_unproven=True,
         )
         return
     if key.window.is_whole and rows != found.rows - of_rooms:
         outcome.fail(
             f"the experiment lists {found.rows} rows and its rooms {of_rooms}, but {rows} of the former "
-            "are in no room: the lists do not fit together; run again"
+            "are in no room: the lists do not fit together; run again",
+            is_unproven=True,
         )
         return
     identity = identity_of(key.data_type)
@@ -114,6 +117,16 @@ def _beyond(
     return write_rows(held.without(rows_of_staged(whole)), context.staging.builder())
 
 
+def _has_news(context: Context, key: ListKey, left: Sequence[StagedPart]) -> bool:
+    """Are there rows among those of no known room that are not held of none?"""
+    if not left:
+        return False
+    held = RowSet(identity_of(key.data_type))
+    for row in _held_rows(context, key, None):
+        held.add(row)
+    return next(held.without(rows_of_staged(left)), None) is not None
+
+
 def _of_rooms(context: Context, key: ListKey, rooms: Sequence[str]) -> RowSet:
     held = RowSet(identity_of(key.data_type))
     for room in rooms:
@@ -122,7 +135,7 @@ def _of_rooms(context: Context, key: ListKey, rooms: Sequence[str]) -> RowSet:
     return held
 
 
-def _held_rows(context: Context, key: ListKey, room: str) -> Iterator[bytes]:
+def _held_rows(context: Context, key: ListKey, room: str | None) -> Iterator[bytes]:
     shelf = Shelf(key.experiment, key.data_type.name, room)
     files = [receipt for receipt in shelf.held(context.receipts) if receipt.sha256]
     return rows_of(context.layout.absolute(receipt.path) for receipt in files)
