@@ -14,7 +14,7 @@ from typing import Any
 
 from hsmirror.api.data_types import DATA_TYPES, SESSIONS
 from hsmirror.api.envelope import Page, first_element, parse_document
-from hsmirror.api.json_texts import loads
+from hsmirror.api.json_texts import loads, members
 from hsmirror.api.rows import id_text
 from hsmirror.api.times import epoch_of
 from hsmirror.api.words import printable
@@ -69,12 +69,16 @@ def parse_answer(body: bytes, experiment: str, *, is_definition: bool) -> tuple[
     data, document = parse_document(body)
     if isinstance(data, list):  # as recorded
         data, document = (data[0], first_element(document)) if data else ({}, b"{}")
+    metadata = _object(loads(members(body.decode(), "the answer").get("metadata", "{}")))
     fields = _object(data)
     named = [fields.get("experimentId"), *([fields.get("id")] if is_definition else [])]
-    # One that was asked for by another name than its id has that name, too.
-    is_called_so = any(id_text(value) == experiment for value in fields.values())
-    if not is_called_so and any(_differs(name, experiment) for name in named):
-        raise _not_the_answer("experiment", next(name for name in named if _differs(name, experiment)))
+    if _SCOPES.get(_plain(metadata.get("scope"))) is Scope.EXPERIMENT:
+        named.append(metadata.get("scopeId"))
+    # One that was asked for by another name than its id is called so somewhere.
+    is_called_so = any(id_text(value) == experiment for value in (*fields.values(), *named))
+    other = next((name for name in named if _differs(name, experiment)), None)
+    if other is not None and not is_called_so:
+        raise _not_the_answer("experiment", other)
     return data, document
 
 

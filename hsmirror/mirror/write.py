@@ -106,7 +106,7 @@ class ListWriter:
     """The sink of one pass through one list.
 
     Rows go to the room that they name, or, where they name none, to the one that the list is of. `on_rows`
-    hears how many came; `on_recordings` sees rows as they came, before their signatures are cut off.
+    hears how many came; `on_recordings` sees those of rooms that were asked for, signatures and all.
 
     Rows of people who are forgotten count as rows that came, since they are part of the list, and go nowhere.
     """
@@ -152,7 +152,7 @@ class ListWriter:
         full: dict[ShardBuilder, None] = {}
         gathered_bytes = 0
         for room, rows in self._by_room(self._without_forgotten(self._without_strangers(page))):
-            if self._on_recordings is not None:
+            if self._on_recordings is not None and self._key.room in {None, room}:
                 self._on_recordings([(room, row) for row in rows])
             builder = self._builder(room)
             for start in range(0, len(rows), rows_at_once):

@@ -87,6 +87,11 @@ def test_rows_that_all_name_another_room_or_experiment_are_another_lists() -> No
         take(OF_EXPERIMENT, ROW | {"experimentId": "e2"})
 
 
+def test_rows_of_another_experiment_beside_its_own_make_a_list_doubtful() -> None:
+    page = page_of(ROW, ROW | {"experimentId": "e2"}, metadata={"scope": "experiment", "scopeId": "e1"})
+    assert "another experiment" in require_answer(page, OF_EXPERIMENT, ASKED).warnings[0]
+
+
 def test_rows_of_a_break_out_room_may_stand_in_a_rooms_list() -> None:
     other = {"id": "b", "roomId": "r2"}
     take(OF_ROOM, ROW, other)
@@ -129,11 +134,25 @@ def document(data: object) -> bytes:
 
 
 def test_a_definition_is_of_the_experiment_that_was_asked_for() -> None:
-    for data in ({"id": "e1"}, [{"id": "e1", "name": "x"}], {"name": "x"}, {"id": "65f0", "slug": "e1"}, []):
+    for data in (
+        {"id": "e1"},
+        [{"id": "e1", "name": "x"}],
+        {"name": "x"},
+        {"id": "65f0", "slug": "e1"},
+        [],
+        {"x": "\ud800"},
+    ):
         parse_answer(document(data), "e1", is_definition=True)
     for data in ({"id": "e2"}, [{"id": "e2"}], {"experimentId": "e2"}):
         with pytest.raises(CorruptError, match="its experiment is 'e2'"):
             parse_answer(document(data), "e1", is_definition=True)
+
+
+def test_what_the_metadata_say_of_a_document_counts_too() -> None:
+    body = {"status": "success", "data": {"id": "65f0"}, "metadata": {"scope": "experiment", "scopeId": "e1"}}
+    parse_answer(json.dumps(body).encode(), "e1", is_definition=True)
+    with pytest.raises(CorruptError):
+        parse_answer(json.dumps(body | {"data": {"name": "x"}}).encode(), "e2", is_definition=False)
 
 
 def test_another_document_may_have_an_id_of_its_own() -> None:
