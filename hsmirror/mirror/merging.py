@@ -100,10 +100,14 @@ class Merge:
         if not self._new.has_contents or next(gone(), None) is None or next(came(), None) is None:
             return Counter()
         held = _row_set(self._held(), RowSet(lambda _: None))
-        is_all_new = sum(1 for _ in held.without(came())) == sum(1 for _ in came())
+
+        def new() -> Iterator[bytes]:
+            return held.without(came())
+
+        is_all_new = sum(1 for _ in new()) == sum(1 for _ in came())
         if is_all_new and next(gone(self._last), None) is not None:  # those that were gone before stay so
-            return spelled_anew(partial(gone, self._last), came, is_all_new=True)
-        return spelled_anew(gone, came, is_all_new=False)
+            return spelled_anew(partial(gone, self._last), came, new, is_all_new=True)
+        return spelled_anew(gone, came, new, is_all_new=False)
 
 
 def row_mark(row: bytes) -> int:

@@ -27,15 +27,17 @@ Members = dict[str, Any]
 Fields = tuple[str, ...]
 
 
-def spelled_anew(gone: Rows, came: Rows, *, is_all_new: bool) -> Counter[bytes]:
+def spelled_anew(gone: Rows, came: Rows, new: Rows, *, is_all_new: bool) -> Counter[bytes]:
     """The contents of the rows in `gone` that `came` has in another spelling.
 
-    `gone` are those that a proven list lacks; `is_all_new`: it has none that was held. Otherwise a row
-    has another spelling only where all rows that came have a field that it has not.
+    `gone` are those that a proven list lacks, `new` those of `came` that were not held; `is_all_new`: that is
+    all of them. Otherwise a row is spelled anew only where a new one has all that it has, and more, or all
+    that came have a field that it has not.
     """
     fields = _fields(came())
     if not is_all_new:
-        return _matched(gone, came, lambda row: tuple(sorted(row)) if fields - row.keys() else None)
+        lacking = _matched(gone, came, lambda row: tuple(sorted(row)) if fields - row.keys() else None)
+        return lacking | _matched(gone, new, lambda row: tuple(sorted(row)))
     common = tuple(_kept_fields(gone, came, fields))
     changed = len(_fields(gone()) - set(common))
     if changed == 0 or (changed == 1 and _tells_apart(came, common)):

@@ -159,6 +159,17 @@ def test_fault_113_rows_that_are_gone_while_others_stayed_are_no_other_spelling(
     assert merged(held, came, Asked(COMPONENTS)) == ([*came, *held[:2]], 2)
 
 
+def test_fault_113_a_field_that_only_some_rows_got_is_another_spelling_of_those() -> None:
+    held = [component(number) for number in range(4)]
+    came = [component(0, x=1), component(1), component(2, x=1), component(3), component(9)]
+    assert merged(held, came, Asked(COMPONENTS)) == (came, 0)
+
+
+def test_fault_113_a_row_that_had_a_longer_twin_all_along_may_go_alone() -> None:
+    held = [component(1), component(1, x=1), component(2)]
+    assert merged(held, held[1:], Asked(COMPONENTS)) == ([*held[1:], held[0]], 1)
+
+
 def test_fault_113_other_rows_in_place_of_one_that_is_gone_are_no_other_spelling() -> None:
     held, came = [component(1), component(2)], [component(3, x=1), component(4, x=2), component(5, x=3)]
     rows, gone = merged(held, came, Asked(COMPONENTS))
