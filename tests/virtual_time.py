@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from hsmirror.api.words import ServerWords, printable
 from hsmirror.mirror.fetch import AnswerLike, Fetcher, Gate
 from hsmirror.pace.budget import Budget, Limits
 
@@ -103,6 +104,7 @@ class FakeAnswer:
     limit: int | None = None
     age_seconds: int = 0
     has_next_link: bool = False
+    words: ServerWords = printable
 
 
 @dataclass(slots=True)

@@ -14,20 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
-from hsmirror.api.signatures import may_be_signed, stable_part, without_signatures
 from hsmirror.errors import RefusedAddressError
 from hsmirror.model import Secret
-
-__all__ = [
-    "SignedAddress",
-    "is_loopback_host",
-    "is_public_host",
-    "is_sendable",
-    "may_be_signed",
-    "parse_address",
-    "stable_part",
-    "without_signatures",
-]
 
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 """What no request line can hold: a server would read another address, or the client would not send it."""

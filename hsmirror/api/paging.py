@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hsmirror.api.addresses import without_signatures
 from hsmirror.api.envelope import Page
 from hsmirror.api.list_claims import Pagination
+from hsmirror.api.signatures import content_of
 
 SMALLEST_LIMIT = 10
 """Below this, a page that times out is not a matter of its size."""
@@ -427,7 +427,7 @@ class Cursor:
         # Ids make a few rows telling enough; rows without one are compared whole.
         has_ids = self._rows_have_ids and None not in page.ids
         rows = (page.rows[0], page.rows[len(page.rows) // 2], page.rows[-1]) if has_ids else page.rows
-        fingerprint = hash((len(page.rows), *(hash(bytes(row)) for row in rows)))
+        fingerprint = hash((len(page.rows), *(hash(content_of(row)) for row in rows)))
         first = self._seen.setdefault(fingerprint, ask.from_offset)
         return None if first == ask.from_offset else first
 
@@ -437,7 +437,7 @@ class Cursor:
             return
         before = len(self._seen_ids)
         for room, row_id, row in zip(kept.rooms, kept.ids, kept.rows, strict=True):
-            self._seen_ids.add(hash((room, row_id) if row_id is not None else bytes(row)))
+            self._seen_ids.add(hash((room, row_id) if row_id is not None else content_of(row)))
         if kept.rows and len(self._seen_ids) == before:
             self._note_repeat(0, ask.offset)
 
@@ -448,6 +448,6 @@ class Cursor:
 
 
 def _identity(page: Page, at: int) -> object:
-    """What tells a row: its id, or all of it but for signatures, which each answer makes anew."""
+    """What tells a row: its room and id, or its content."""
     row_id = page.ids[at]
-    return without_signatures(bytes(page.rows[at]), always=True) if row_id is None else (page.rooms[at], row_id)
+    return content_of(page.rows[at]) if row_id is None else (page.rooms[at], row_id)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 
 def _whole(pattern: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
     return re.compile(pattern, re.IGNORECASE | re.DOTALL).fullmatch
@@ -184,11 +186,6 @@ _EDGES: Final = (b'"', b" ", b"\n")
 _EDGE: Final = re.compile(rb'[" \n]')
 
 
-def may_be_signed(text: bytes) -> bool:
-    """A quick look: does `text`, rows of JSON, hold anything that a signed URL cannot do without?"""
-    return next(_marks(text), None) is not None
-
-
 def without_signatures(text: bytes, *, always: bool) -> bytes:
     """JSON, a row a line, without the signatures of the URLs in it; every other byte as it came.
 
@@ -208,6 +205,11 @@ def without_signatures(text: bytes, *, always: bool) -> bytes:
         kept += text[done:start], _stable(text[start:end], always=False)
         done = end
     return b"".join((*kept, text[done:])) if kept else text
+
+
+def content_of(row: bytes | msgspec.Raw) -> bytes:
+    """What tells a row without an id: all of it but for signatures, which each answer makes anew."""
+    return without_signatures(bytes(row), always=False)
 
 
 def stable_part(url: str) -> str:

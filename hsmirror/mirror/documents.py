@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from hsmirror.api.addresses import without_signatures
+from hsmirror.api.signatures import without_signatures
 from hsmirror.archive.receipts import DocumentReceipt
 from hsmirror.mirror.commit import Commit, Placement
 from hsmirror.mirror.context import Context

@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 
 import anyio
 
+from hsmirror.api.words import ServerWords
 from hsmirror.clock import Clock, iso_utc
 from hsmirror.errors import (
     BudgetExhaustedError,
@@ -40,6 +41,8 @@ class AnswerLike(Protocol):
 
     @property
     def body(self) -> bytes: ...
+    @property
+    def words(self) -> ServerWords: ...
     @property
     def skew_seconds(self) -> float: ...
     @property

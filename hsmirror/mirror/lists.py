@@ -129,6 +129,8 @@ def path_segment(text: str) -> str:
 def _parsed(key: ListKey, asked: Mapping[str, str], answer: AnswerLike) -> Page:
     """One page that is the answer to what was asked, with what its header says of it."""
     page = require_answer(parse_page(answer.body, key.data_type), key, asked)
+    if page.warnings:
+        page = replace(page, warnings=tuple(map(answer.words, page.warnings)))
     if answer.has_next_link:
         page = replace(page, pagination=replace(page.pagination, has_more=True))
     return replace(page, age_seconds=answer.age_seconds) if answer.age_seconds else page

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, urlsplit
 
-from hsmirror.api.addresses import stable_part
+from hsmirror.api.signatures import stable_part
 from hsmirror.errors import RefusedAddressError
 
 _TOKEN = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[\w~.=+,%:-]{6,}|[0-9]{8,}|[\w~=+,%-]{24,}")

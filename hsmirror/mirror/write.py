@@ -16,9 +16,9 @@ from threading import Lock
 import anyio
 import anyio.to_thread
 
-from hsmirror.api.addresses import may_be_signed, without_signatures
 from hsmirror.api.envelope import Page
 from hsmirror.api.rows import Row
+from hsmirror.api.signatures import content_of, without_signatures
 from hsmirror.archive.durable import Modes, make_folder
 from hsmirror.archive.forgotten import Forgotten
 from hsmirror.archive.shards import PIECE_BYTES, Form, ShardBuilder, StagedPart, read_rows, staged_rows
@@ -269,11 +269,7 @@ class ListWriter:
 
     def _lines(self, rows: Sequence[Row]) -> bytes:
         is_recordings = self._key.data_type.name == "recordings"
-        lines = b"\n".join((*rows, b""))
-        if is_recordings or may_be_signed(lines):
-            cut = [without_signatures(bytes(row), always=is_recordings) for row in rows]
-            lines = b"\n".join((*cut, b""))
-        return lines
+        return without_signatures(b"\n".join((*rows, b"")), always=is_recordings)
 
 
 def _flush(builders: Iterable[ShardBuilder]) -> None:
@@ -289,9 +285,9 @@ def _identities(page: Page) -> Iterable[object]:
     if None not in page.ids:
         return zip(page.rooms, page.ids, strict=True)
     if not any(page.ids):
-        return map(bytes, page.rows)
+        return map(content_of, page.rows)
     keys = zip(page.rooms, page.ids, page.rows, strict=True)
-    return (bytes(row) if row_id is None else (room, row_id) for room, row_id, row in keys)
+    return (content_of(row) if row_id is None else (room, row_id) for room, row_id, row in keys)
 
 
 def write_rows(rows: Iterable[bytes], builder: ShardBuilder) -> list[StagedPart]:

@@ -130,7 +130,7 @@ def test_fault_116_what_a_server_repeats_of_secrets_stands_nowhere(start_lab_in_
     key = LabKey("hst_test_" + "Zq3x9hT5bXcV2mN8kL0wAaRtYuIoPsDfGhJkQweEdC1r4v7B6n5M3l2K1j0H9g8F")
     lab = start_lab_in_thread(keys=(key,), faults=LabFaults(api=(repeat,)), **SMALL)
     shown = ""
-    for warns in (False,):  # noqa: B007  # the server looks at it
+    for warns in (True, False):  # noqa: B007  # the server looks at it
         ended = processes.run(tmp_path, *processes.sync_arguments("--no-wait", "-vv"), lab=lab)
         assert ended.status in {3, 4}
         shown += ended.out + ended.err

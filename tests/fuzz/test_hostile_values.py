@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from hsmirror.api.addresses import is_sendable, parse_address, without_signatures
+from hsmirror.api.addresses import is_sendable, parse_address
 from hsmirror.api.data_types import DATA_TYPES
 from hsmirror.api.envelope import parse_document, parse_page
 from hsmirror.api.rows import parse_row, row_id
+from hsmirror.api.signatures import without_signatures
 from hsmirror.archive.layout import (
     Layout,
     document_path,
