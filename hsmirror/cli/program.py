@@ -178,7 +178,9 @@ class WholeProgram:
         options = RunOptions(longest_wait_seconds=longest_wait_seconds, stopped_with=stopped_with)
         run = await repair.repair(settings, key, archive.receipts, paths, options=options, on_start=on_start)
         await to_thread.run_sync(repair.put_aside, settings, broken.strays)
-        left = await to_thread.run_sync(lambda: verify.verify(root, only=(*paths, *broken.strays)))
+        # Where receipts were lost, there was more to check than they told of.
+        only = None if broken.unvouched else (*paths, *broken.strays)
+        left = await to_thread.run_sync(lambda: verify.verify(root, only=only))
         checks.remember_report(root, broken, left.broken_count, began_at)
         return left, run.problems
 

@@ -79,6 +79,9 @@ def _repaired(
             on_signal=stopped_with.append,
         )
     repaired = tuple(path for path in report.broken_paths if path not in left.broken_paths)
+    if report.unvouched:
+        output.say("run sync now: it reads again what the receipts spoke of that were lost, or had changed")
+        return left, repaired, problems
     still = msgspec.structs.replace(
         report,
         missing=left.missing,

@@ -215,3 +215,19 @@ def test_fault_95_repair_puts_a_stray_shard_aside_and_deletes_nothing(
     assert (ended.status, stray.exists(), shard.exists()) == (0, False, True)
     (aside,) = (home / "hsmirror-demo/.hsmirror/superseded").rglob("part-00000%20*")
     assert aside.read_bytes() == shard.read_bytes()
+
+
+def test_fault_120_repair_takes_up_the_files_whose_receipts_are_lost_and_says_what_is_left_to_do(
+    hsmirror: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYPERSTUDY_API_KEY", KEY)
+    monkeypatch.setenv("HYPERSTUDY_BASE_URL", "http://127.0.0.1:1/api/v3")
+    hsmirror("demo", "--rooms", "1")
+    sound = hsmirror("verify", "hsmirror-demo").out
+    for segment in (home / "hsmirror-demo/receipts").glob("*.jsonl"):
+        segment.unlink()
+
+    ended = hsmirror("verify", "hsmirror-demo", "--repair")
+
+    assert (ended.status, ended.out) == (0, sound)
+    assert "run sync now" in ended.err
