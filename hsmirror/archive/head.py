@@ -76,12 +76,13 @@ def _may_name(path: str, own: Collection[str]) -> bool:
     return path in own or (folder == "receipts" and is_segment(name))
 
 
-def write_head(layout: Layout, held: Sequence[Path], modes: durable.Modes) -> None:
-    """Have the head name these segments. One that it names already keeps its hash: no run changes it."""
+def write_head(layout: Layout, held: Sequence[Path], modes: durable.Modes, *, own: Path | None = None) -> None:
+    """Have the head name these segments, and the run's own. One that it names already keeps its hash: no run
+    changes another's."""
     older = read_head(layout) or Head({})
-    always = [layout.marker, layout.sums]
-    hashes = {_path(layout, each): sha256_of(each) for each in always}
+    hashes = {_path(layout, each): sha256_of(each) for each in (layout.marker, layout.sums)}
     hashes |= {path: older.hashes.get(path) or sha256_of(layout.root / path) for path in _paths(layout, held)}
+    hashes |= {} if own is None else {_path(layout, own): sha256_of(own)}
     content = "".join(f"{sha256}  {path}\n" for path, sha256 in hashes.items())
     durable.write_whole(layout.root, layout.head, content.encode(), modes)
 
@@ -108,12 +109,6 @@ def broken_segments(layout: Layout, head: Head) -> Iterator[tuple[str, str]]:
 def not_named(layout: Layout, head: Head) -> list[str]:
     """Segments that the head does not name, by path: a run is under way, or was cut off."""
     return [path for path in _paths(layout, segments(layout)) if path not in head.hashes]
-
-
-def passed_over(layout: Layout, head: Head) -> list[str]:
-    """Those of them that are older than one that it names. No run leaves it so: the head has lost a line."""
-    newest = max(map(_run_of, head.names(layout)), default="")
-    return [path for path in not_named(layout, head) if _MERGED not in path and _run_of(path) < newest]
 
 
 def is_lost(layout: Layout) -> bool:

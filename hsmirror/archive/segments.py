@@ -299,6 +299,8 @@ class Receipts:
                 # Merged in this very moment.
 
     def _take_in_all(self, paths: Sequence[Path]) -> None:
+        self.known_segments = set(paths)
+        """Those that were read, or written."""
         self._lines = LineFiles()
         self._extents: dict[str, array[int]] = {}
         self._unsorted: list[tuple[int, int]] = []

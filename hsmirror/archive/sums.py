@@ -19,15 +19,18 @@ def bring_up_to_date(
     """Have `SHA256SUMS` name every file that has a receipt, and `receipts/HEAD` all that vouches for it.
 
     Both are left alone where the head names what is there, as after a night without changes. `is_beginning`:
-    the run's own segment is still to grow, and not named.
+    the run's own segment is still to grow, and not named. Nor is one that came after the receipts were read:
+    where locks do nothing, another run may be writing it.
     """
-    held = [each for each in segments(layout) if not (is_beginning and each == receipts.segment)]
+    own = receipts.segment
+    held = [each for each in segments(layout) if each in receipts.known_segments and each != own]
+    has_own = not is_beginning and own.exists()
     head = read_head(layout)
-    if head is not None and head.is_current(layout, held):
+    if head is not None and not has_own and head.is_current(layout, held):
         return
     if not holds(layout.sums, sums(receipts)):
         durable.write_whole(layout.root, layout.sums, sums(receipts), modes)
-    write_head(layout, held, modes)
+    write_head(layout, held, modes, own=own if has_own else None)
 
 
 def sums(receipts: Receipts) -> Iterator[bytes]:

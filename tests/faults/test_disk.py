@@ -199,7 +199,7 @@ async def test_fault_43_bytes_then_names_then_receipts(start_lab, tmp_path, monk
         steps.append(("place", name_of(target)))
 
     def write(descriptor: int, content: Any) -> int:
-        if name_of(descriptor).startswith("receipts/"):
+        if name_of(descriptor).endswith(".jsonl"):
             for line in bytes(content).splitlines():
                 receipt = orjson.loads(line)
                 if receipt["kind"] in {"shard", "file", "document"} and receipt.get("sha256"):
