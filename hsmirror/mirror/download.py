@@ -21,6 +21,7 @@ from hsmirror.errors import (
     BudgetExhaustedError,
     CorruptError,
     ForbiddenError,
+    IntermediaryError,
     KeyRefusedError,
     NotFoundError,
     StorageError,
@@ -239,7 +240,7 @@ class Downloader:
         except ForbiddenError as error:
             is_first, job.was_refused, job.life = not job.was_refused, True, None
             self._again(job, error, 0.0 if is_first else None)
-        except CorruptError as error:
+        except (CorruptError, IntermediaryError) as error:
             job.corruptions += 1
             self._again(job, error, CORRUPT.first_seconds if job.corruptions < 2 else None)
         except (TransientError, ThrottledError) as error:
