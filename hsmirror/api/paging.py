@@ -68,6 +68,8 @@ class Claims:
     """The server has no page there, instead of an empty one: the end, or a whim."""
     trouble: str = ""
     """Why the list cannot be read to its end."""
+    page_rows: int = 0
+    """How many rows a page had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ class Cursor:
             says_more=self._says_more(),
             ends_in_refusal=self._ends_in_refusal,
             trouble=self._trouble,
+            page_rows=self.limit,
         )
 
     def least_pages_left(self) -> int:

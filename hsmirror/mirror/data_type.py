@@ -431,7 +431,7 @@ class TypeMirror:
                     rooms,
                     self._outcome,
                     on_rows=self._on_rows,
-                    read_new_rooms=partial(self._read_new_rooms, rooms),
+                    read_other_rooms=partial(self._read_other_rooms, rooms),
                     are_rooms_known=self._rooms.are_listed or has_roomless or not any(held),
                 )
         except DamagedError as error:
@@ -460,10 +460,12 @@ class TypeMirror:
             are_rows_distinct, self._context, key, rooms, limiter=self._context.settling
         )
 
-    async def _read_new_rooms(self, known: Sequence[str]) -> list[str]:
+    async def _read_other_rooms(self, known: Sequence[str], again: Sequence[str]) -> list[str]:
         """Rooms that have been opened since the rooms were listed; those that were left alone are read, too."""
-        new = [room for room in await self._rooms.listed_again() if room not in set(known)]
-        await self._read_rooms([*new, *(room for room in known if room not in self._outcome.read_at)])
+        listed = dict.fromkeys((*await self._rooms.listed_again(), *again))
+        new = [room for room in listed if room not in set(known)]
+        left_alone = [room for room in known if self._window.is_whole and room not in self._outcome.read_at]
+        await self._read_rooms(list(dict.fromkeys((*new, *left_alone, *again))))
         return new
 
     async def _require_rooms_stood(self, rooms: Sequence[str]) -> None:

@@ -202,13 +202,13 @@ class _Pass:
         self._memory = memory
         data_type = key.data_type
         limit = sizes.limit(data_type.name)
-        limit -= attempt * limit // 7
+        limit = max(2, limit - max(attempt, attempt * limit // 7)) if attempt else limit
         self._is_usual = attempt == 0
         self._cursor = Cursor(
             limit=limit,
             paged=data_type.paged,
             rows_have_ids=bool(data_type.id_fields),
-            overlap=min(MOST_OVERLAP, limit // 4) if attempt else 1,
+            overlap=max(1, min(MOST_OVERLAP, limit // 4)) if attempt else 1,
         )
         self._cursor.names_limit = data_type.name not in sizes.unnamed
         self._age_seconds = 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 
 import anyio.to_thread
 
@@ -11,9 +13,9 @@ from hsmirror.api.rows import Row
 from hsmirror.archive.shards import StagedPart
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.distinct import DistinctCounter
-from hsmirror.mirror.merge import RowSet
+from hsmirror.mirror.merge import Identity, RowSet, by_content_where_ids_conflict
 from hsmirror.mirror.outcome import Outcome
-from hsmirror.mirror.parts import Parts
+from hsmirror.mirror.parts import Parts, PartsByRoom
 from hsmirror.mirror.reading import OnRows, identity_of, proven_list
 from hsmirror.mirror.settle import Shelf
 from hsmirror.mirror.write import rows_of, rows_of_staged, write_rows
@@ -27,14 +29,14 @@ async def read_roomless(
     outcome: Outcome,
     *,
     on_rows: OnRows | None,
-    read_new_rooms: Callable[[], Awaitable[Sequence[str]]],
+    read_other_rooms: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
     are_rooms_known: bool,
 ) -> None:
     """Read the experiment's list, and keep what none of `rooms` has; those are held already.
 
-    `read_new_rooms` reads the rooms that have been opened meanwhile, and those that were left alone: their rows
-    are not without a room. Where rooms are not known, what seems to belong to none may be a new one's, and is
-    not filed.
+    `read_other_rooms` reads the given rooms again, those that have been opened meanwhile, which it gives back,
+    and those that were left alone: their rows are not without a room. Where rooms are not known, what seems to
+    belong to none may be a new one's, and is not filed.
 
     Raises:
         UpstreamError: the list cannot be read.
@@ -42,12 +44,18 @@ async def read_roomless(
     seen: list[tuple[str | None, Row]] = []
     reading = proven_list(context, key, on_rows=None if on_rows is None else seen.extend)
     async with reading as found:
-        whole = await anyio.to_thread.run_sync(_all_parts, found.parts)
-        left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
-        if await anyio.to_thread.run_sync(_has_news, context, key, left):
-            rooms = [*rooms, *await read_new_rooms()]
-            left = await anyio.to_thread.run_sync(_beyond, context, key, whole, rooms)
+        listed = await anyio.to_thread.run_sync(found.parts.take_all)
+        beyond = await anyio.to_thread.run_sync(_beyond, context, key, listed, rooms)
+        if beyond.is_news:
+            rooms = [*rooms, *await read_other_rooms(beyond.rooms)]
+            beyond = await anyio.to_thread.run_sync(_beyond, context, key, listed, rooms)
+    left = beyond.of_no_room
     of_rooms, rows = outcome.upstream_rows_of(rooms), sum(part.rows for part in left)
+    if beyond.rooms:
+        outcome.fail(
+            f"rows of room {beyond.rooms[0]} came while its list was read; run again", is_unproven=True
+        )
+        return
     if rows and not are_rooms_known:
         outcome.fail(
             f"{rows} rows are in none of the rooms that are known, and the server lists no rooms; run again",
@@ -63,7 +71,8 @@ async def read_roomless(
         return
     identity = identity_of(key.data_type)
     roomless = {identity(row) for row in rows_of_staged(left)}
-    await outcome.take_out_of_no_room(await anyio.to_thread.run_sync(_still_roomless, context, key, rooms))
+    still = await anyio.to_thread.run_sync(_still_roomless, context, key, rooms, beyond.identity)
+    await outcome.take_out_of_no_room(still)
     await outcome.settle(replace(found, parts=Parts.sealed({None: left})), [None], are_gone=bool(found.rows))
     if on_rows is not None:
         on_rows([(None, row) for _, row in seen if identity(bytes(row)) in roomless])
@@ -88,7 +97,9 @@ def are_rows_distinct(context: Context, key: ListKey, rooms: Sequence[str]) -> b
         counter.close()
 
 
-def _still_roomless(context: Context, key: ListKey, rooms: Sequence[str]) -> list[StagedPart] | None:
+def _still_roomless(
+    context: Context, key: ListKey, rooms: Sequence[str], identity: Identity
+) -> list[StagedPart] | None:
     """What is held of no room, without what a room has now; None where there is nothing to take out.
 
     Raises:
@@ -102,37 +113,49 @@ def _still_roomless(context: Context, key: ListKey, rooms: Sequence[str]) -> lis
     if not (files and all(map(context.held.is_intact, files))):
         return None  # what comes takes its place, and what of it is sound stays
     paths = [context.layout.absolute(receipt.path) for receipt in files]
-    left = write_rows(_of_rooms(context, key, rooms).without(rows_of(paths)), context.staging.builder())
+    of_rooms = _row_set(_rows_of_rooms(context, key, rooms), identity)
+    left = write_rows(of_rooms.without(rows_of(paths)), context.staging.builder())
     return left if sum(part.rows for part in left) < sum(receipt.rows for receipt in files) else None
 
 
-def _all_parts(parts: Parts) -> list[StagedPart]:
-    return [part for of_room in parts.take_all().values() for part in of_room]
+@dataclass(frozen=True, slots=True)
+class _Beyond:
+    """What the experiment lists and no known room has: rows of no room, and of which rooms there are others.
+
+    `is_news`: some of it is not held of no room. `identity` tells rows apart: by content where ids are shared.
+    """
+
+    of_no_room: list[StagedPart]
+    rooms: list[str]
+    is_news: bool
+    identity: Identity
 
 
-def _beyond(
-    context: Context, key: ListKey, whole: Sequence[StagedPart], rooms: Sequence[str]
-) -> list[StagedPart]:
-    held = _of_rooms(context, key, rooms)
-    return write_rows(held.without(rows_of_staged(whole)), context.staging.builder())
+def _beyond(context: Context, key: ListKey, listed: PartsByRoom, rooms: Sequence[str]) -> _Beyond:
+    everything = (row for parts in listed.values() for row in rows_of_staged(parts))
+    of_rooms = partial(_rows_of_rooms, context, key, rooms)
+    identity = by_content_where_ids_conflict(identity_of(key.data_type), everything, of_rooms())
+    in_rooms = _row_set(of_rooms(), identity)
+    left = write_rows(in_rooms.without(rows_of_staged(listed.get(None, []))), context.staging.builder())
+    others = [
+        room
+        for room, parts in listed.items()
+        if room is not None and next(in_rooms.without(rows_of_staged(parts)), None) is not None
+    ]
+    of_none = _row_set(_held_rows(context, key, None), identity)
+    is_news = bool(others) or next(of_none.without(rows_of_staged(left)), None) is not None
+    return _Beyond(left, others, is_news, identity)
 
 
-def _has_news(context: Context, key: ListKey, left: Sequence[StagedPart]) -> bool:
-    """Are there rows among those of no known room that are not held of none?"""
-    if not left:
-        return False
-    held = RowSet(identity_of(key.data_type))
-    for row in _held_rows(context, key, None):
-        held.add(row)
-    return next(held.without(rows_of_staged(left)), None) is not None
+def _row_set(rows: Iterable[bytes], identity: Identity) -> RowSet:
+    row_set = RowSet(identity)
+    for row in rows:
+        row_set.add(row)
+    return row_set
 
 
-def _of_rooms(context: Context, key: ListKey, rooms: Sequence[str]) -> RowSet:
-    held = RowSet(identity_of(key.data_type))
-    for room in rooms:
-        for row in _held_rows(context, key, room):
-            held.add(row)
-    return held
+def _rows_of_rooms(context: Context, key: ListKey, rooms: Sequence[str]) -> Iterator[bytes]:
+    return chain.from_iterable(_held_rows(context, key, room) for room in rooms)
 
 
 def _held_rows(context: Context, key: ListKey, room: str | None) -> Iterator[bytes]:
