@@ -45,7 +45,10 @@ def _is_of_a_signature(name: str) -> bool:
 
 def without_tokens(source: str) -> str:
     """A source without its host, and with `*` for what may be a token."""
-    parts = urlsplit(source)
+    try:
+        parts = urlsplit(source)
+    except ValueError:  # out of a receipt that was damaged
+        return source
     *folders, name = parts.path.split("/")
     stem, dot, extension = name.rpartition(".")
     named = f"{_masked(stem, _SURE_TOKEN)}{dot}{extension}" if dot else _masked(name, _SURE_TOKEN)

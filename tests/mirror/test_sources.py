@@ -55,6 +55,10 @@ def test_sources_that_differ_in_anything_else_are_not(one: str, other: str) -> N
     assert without_tokens(one) != without_tokens(other)
 
 
+def test_what_is_no_url_is_at_no_other_place() -> None:
+    assert without_tokens("http://[") == "http://["
+
+
 @pytest.mark.parametrize(
     ("given", "sent"),
     [
