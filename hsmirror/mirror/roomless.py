@@ -11,6 +11,7 @@ import anyio.to_thread
 
 from hsmirror.api.rows import Row
 from hsmirror.archive.shards import StagedPart
+from hsmirror.errors import DamagedError
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.distinct import DistinctCounter
 from hsmirror.mirror.merge import Identity, RowSet, by_content_where_ids_conflict
@@ -142,9 +143,17 @@ def _beyond(context: Context, key: ListKey, listed: PartsByRoom, rooms: Sequence
         for room, parts in listed.items()
         if room is not None and next(in_rooms.without(rows_of_staged(parts)), None) is not None
     ]
-    of_none = _row_set(_held_rows(context, key, None), identity)
-    is_news = bool(others) or next(of_none.without(rows_of_staged(left)), None) is not None
+    is_news = bool(others) or _is_news(context, key, left, identity)
     return _Beyond(left, others, is_news, identity)
+
+
+def _is_news(context: Context, key: ListKey, left: Sequence[StagedPart], identity: Identity) -> bool:
+    """Is there a row that is not held of no room? Where these are damaged, they are what is fetched again."""
+    try:
+        held = _row_set(_held_rows(context, key, None), identity)
+    except DamagedError:
+        return False
+    return next(held.without(rows_of_staged(left)), None) is not None
 
 
 def _row_set(rows: Iterable[bytes], identity: Identity) -> RowSet:
