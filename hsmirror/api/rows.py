@@ -113,13 +113,18 @@ def read_keys(body: bytes, data_type: DataType) -> Keys:
             rows = _texts_decoder(firsts, experiments).decode(body).data
             first_ids, first_rooms = _texts(rows, ids), _texts(rows, rooms)
             if first_ids is not None and first_rooms is not None:
-                return Keys(first_ids, first_rooms, _if_any(_column(rows, experiments)))
+                return Keys(first_ids, _once(first_rooms), _if_any(_column(rows, experiments)))
     rows = _keys_decoder(ids + rooms + experiments).decode(body).data
-    return Keys(_column(rows, ids), _column(rows, rooms), _if_any(_column(rows, experiments)))
+    return Keys(_column(rows, ids), _once(_column(rows, rooms)), _if_any(_column(rows, experiments)))
 
 
 def _if_any(names: Sequence[str | None]) -> Sequence[str | None]:
-    return names if any(names) else ()
+    return _once(names) if any(names) else ()
+
+
+def _once(names: Sequence[str | None]) -> Sequence[str | None]:
+    """The same names; where all are the same one, it is in memory once: most lists are of one room."""
+    return [names[0]] * len(names) if len(set(names)) == 1 else names
 
 
 def _texts(rows: Sequence[object], fields: tuple[str, ...]) -> Sequence[str | None] | None:

@@ -345,7 +345,7 @@ class Outcome:
         before = self._before.rooms.get(room)
         if before is None or not before.is_proven:
             return None
-        return settled.new_rows if before.changed_at <= self._before.whole_at else None
+        return settled.new_rows if before.changed_at < self._before.whole_at else None
 
 
 def _named(rooms: Sequence[Room]) -> str:
