@@ -34,6 +34,7 @@ STORAGE = "tests/api/test_transport_files.py"
 FILES = "tests/mirror/test_files_proof.py"
 OBJECTS = "tests/mirror/test_recording_objects.py"
 SIGNED = "tests/faults/test_signed_addresses.py"
+WHOLE = "tests/faults/test_whole_recordings.py"
 ADDRESSES = "tests/api/test_addresses.py"
 PROOF = "tests/mirror/test_proof.py"
 RECEIPTS = "tests/fuzz/test_hostile_receipts.py"
@@ -341,6 +342,20 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if self._has_other_size(later) or self.hashes.contradicts(later.hashes):",
         "        if self.hashes.contradicts(later.hashes):",
         (FILES,),
+    ),
+    Mutant(
+        "what a weak validator joins is believed",
+        "mirror/files.py",
+        "is_doubtful=self.is_doubtful or sameness is not Sameness.PROVEN,",
+        "is_doubtful=False,",
+        (f"{WHOLE}::test_fault_82_an_object_that_is_replaced_between_two_parts_begins_anew",),
+    ),
+    Mutant(
+        "what is stored packed is kept packed",
+        "mirror/content.py",
+        "    if head.startswith(GZIP) and not",
+        "    if False and not",
+        ("tests/mirror/test_content.py",),
     ),
     Mutant(
         "a whole file is added to the part that is there",
