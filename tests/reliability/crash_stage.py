@@ -180,6 +180,7 @@ def _age_recording(archive: Path) -> str:
                 if each["kind"] == "file":
                     each |= {"size_bytes": len(content), "sha256": digest}
         segment.write_text("".join(f"{json.dumps(receipt)}\n" for receipt in lines))
+    _name_in_head(archive)
     return digest
 
 
@@ -192,6 +193,14 @@ def _split_segments(archive: Path) -> None:
     for number in range(_MANY_SEGMENTS):
         name = f"20200101T{number:06d}Z-0000.jsonl"
         (archive / "receipts" / name).write_bytes(b"".join(lines[number * size : (number + 1) * size]))
+    _name_in_head(archive)
+
+
+def _name_in_head(archive: Path) -> None:
+    """As if the segments had been written so."""
+    named = [archive / "archive.json", archive / "SHA256SUMS", *_segments(archive)]
+    lines = [f"{_sha256(path)}  {path.relative_to(archive).as_posix()}\n" for path in named]
+    (archive / "receipts" / "HEAD").write_text("".join(lines))
 
 
 # --- the independent reader ------------------------------------------------------------------------------
