@@ -14,7 +14,7 @@ from itertools import islice
 
 from hsmirror.mirror.asked import Asked
 from hsmirror.mirror.merge import RowSet, content_digest, same_rows
-from hsmirror.mirror.spelling import spelled_anew
+from hsmirror.mirror.spelling import longer_ones, spelled_anew, with_a_new_field
 from hsmirror.mirror.versions import identity_between
 
 Rows = Callable[[], Iterable[bytes]]
@@ -104,10 +104,13 @@ class Merge:
         def new() -> Iterator[bytes]:
             return held.without(came())
 
-        is_all_new = sum(1 for _ in new()) == sum(1 for _ in came())
-        if is_all_new and next(gone(self._last), None) is not None:  # those that were gone before stay so
-            return spelled_anew(partial(gone, self._last), came, new, is_all_new=True)
-        return spelled_anew(gone, came, new, is_all_new=False)
+        respelled = longer_ones(gone, new)
+        newly_gone = partial(gone, self._last)  # the others were looked at when they went
+        if next(newly_gone(), None) is not None:
+            respelled |= with_a_new_field(newly_gone, came)
+            if sum(1 for _ in new()) == sum(1 for _ in came()):
+                respelled |= spelled_anew(newly_gone, came)
+        return respelled
 
 
 def row_mark(row: bytes) -> int:

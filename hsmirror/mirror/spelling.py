@@ -27,18 +27,20 @@ Members = dict[str, Any]
 Fields = tuple[str, ...]
 
 
-def spelled_anew(gone: Rows, came: Rows, new: Rows, *, is_all_new: bool) -> Counter[bytes]:
-    """The contents of the rows in `gone` that `came` has in another spelling.
+def longer_ones(gone: Rows, new: Rows) -> Counter[bytes]:
+    """The contents of the rows in `gone`, which a proven list lacks, whose fields a new row has, and more."""
+    return _matched(gone, new, lambda row: tuple(sorted(row)))
 
-    `gone` are those that a proven list lacks, `new` those of `came` that were not held; `is_all_new`: that is
-    all of them. Otherwise a row is spelled anew only where a new one has all that it has, and more, or all
-    that came have a field that it has not.
-    """
+
+def with_a_new_field(gone: Rows, came: Rows) -> Counter[bytes]:
+    """The contents of the rows in `gone` that came with one more field, which all that came have."""
     fields = _fields(came())
-    if not is_all_new:
-        lacking = _matched(gone, came, lambda row: tuple(sorted(row)) if fields - row.keys() else None)
-        return lacking | _matched(gone, new, lambda row: tuple(sorted(row)))
-    common = tuple(_kept_fields(gone, came, fields))
+    return _matched(gone, came, lambda row: tuple(sorted(row)) if fields - row.keys() else None)
+
+
+def spelled_anew(gone: Rows, came: Rows) -> Counter[bytes]:
+    """The contents of the rows in `gone` that `came` has in another spelling, where none that came was held."""
+    common = tuple(_kept_fields(gone, came, _fields(came())))
     changed = len(_fields(gone()) - set(common))
     if changed == 0 or (changed == 1 and _tells_apart(came, common)):
         return _matched(gone, came, lambda _: common)

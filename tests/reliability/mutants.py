@@ -37,6 +37,7 @@ SIGNED = "tests/faults/test_signed_addresses.py"
 WHOLE = "tests/faults/test_whole_recordings.py"
 ADDRESSES = "tests/api/test_addresses.py"
 PROOF = "tests/mirror/test_proof.py"
+FILING = "tests/mirror/test_filing.py"
 RECEIPTS = "tests/fuzz/test_hostile_receipts.py"
 
 
@@ -634,6 +635,42 @@ MUTANTS: tuple[Mutant, ...] = (
         "        if self._repeats > (1 if self._rows_have_ids else 3) and not self._total_moved:",
         "        if False:",
         ("tests/api/test_paging.py",),
+    ),
+    # --- where rows lie, and what leaves ---
+    Mutant(
+        "a time range is asked for as it is",
+        "api/times.py",
+        "MARGIN_SECONDS = 60",
+        "MARGIN_SECONDS = 0",
+        (FILING,),
+    ),
+    Mutant(
+        "a row is filed by the list that it came in",
+        "mirror/write.py",
+        "        return named if named is not None else self._key.room",
+        "        return self._key.room if self._key.room is not None else named",
+        (FILING,),
+    ),
+    Mutant(
+        "a row that moved stays in the old room, too",
+        "mirror/data_type.py",
+        "        await self._outcome.take_out_moved()",
+        "        pass",
+        (FILING,),
+    ),
+    Mutant(
+        "one id is one row, whoever's it is",
+        "mirror/versions.py",
+        "        if not is_same:",
+        "        if False:",
+        ("tests/mirror/test_merging.py",),
+    ),
+    Mutant(
+        "what is lost of a damaged shard is not told",
+        "mirror/salvage.py",
+        "            missing += part.receipt.rows - part.read_rows",
+        "            missing += 0",
+        ("tests/mirror/test_salvage.py",),
     ),
 )
 
