@@ -8,10 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 
-import anyio.to_thread
-
 from hsmirror.api.envelope import Page
-from hsmirror.api.paging import Ask
 from hsmirror.errors import (
     DamagedError,
     ForbiddenError,
@@ -47,7 +44,7 @@ from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.plan import Way, choose_way, narrowed, pages
 from hsmirror.mirror.reading import OnRows, ProvenList, RoomsUntoldError, proven_list
 from hsmirror.mirror.report import TypeReport
-from hsmirror.mirror.roomless import are_rows_distinct, read_roomless
+from hsmirror.mirror.roomless import are_rows_distinct, ends_at, read_roomless
 from hsmirror.mirror.rooms import ExperimentRooms
 from hsmirror.mirror.wanted import Wanted
 from hsmirror.model import DataType, ListKey, Scope
@@ -421,7 +418,7 @@ class TypeMirror:
         was_proven = self._held is None or not self._held.is_unread
         is_to_be_met = self._window.is_whole and of_no_room.is_intact and was_proven and not has_roomless
         is_met = is_to_be_met and self._total == in_rooms
-        if is_met and await self._ends_well() and await self._are_distinct(key, rooms):
+        if is_met and await self._is_told_whole(key) and await are_rows_distinct(self._context, key, rooms):
             return
         try:
             with self._listed():
@@ -438,27 +435,11 @@ class TypeMirror:
             why = f"which rows belong to no room cannot be told: {error}"
             self._outcome.fail(f"{why}; run `hsmirror verify --repair`, and sync again")
 
-    async def _ends_well(self) -> bool:
-        """Does the last page of the experiment's list, too, say that its total is all?"""
+    async def _is_told_whole(self, key: ListKey) -> bool:
+        """Do all pages of the experiment's list that tell of its end say that its total is all?"""
         if self._was_read_to_its_end or self._total is None:
             return self._was_read_to_its_end
-        page, rows = self._first_page, 0 if self._first_page is None else len(self._first_page.rows)
-        if page is None or rows < self._total:
-            key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
-            try:
-                page = await self._context.reader.page(key, Ask(max(0, self._total - 1), 2))
-            except (InvalidParameterError, NotFoundError):
-                return False
-            rows = max(0, self._total - 1) + len(page.rows)
-        claims = page.pagination
-        is_end = claims.has_more is not True and claims.total == rows == self._total
-        return is_end and not (page.warnings or page.age_seconds)
-
-    async def _are_distinct(self, key: ListKey, rooms: Sequence[str]) -> bool:
-        """Is no row in two rooms? It would make up, in their sum, for one that is in none."""
-        return await anyio.to_thread.run_sync(
-            are_rows_distinct, self._context, key, rooms, limiter=self._context.settling
-        )
+        return await ends_at(self._context.reader, key, self._total, self._first_page)
 
     async def _read_other_rooms(self, known: Sequence[str], again: Sequence[str]) -> list[str]:
         """Rooms that have been opened since the rooms were listed; those that were left alone are read, too."""

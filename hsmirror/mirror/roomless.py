@@ -9,11 +9,14 @@ from itertools import chain
 
 import anyio.to_thread
 
+from hsmirror.api.envelope import Page
+from hsmirror.api.paging import Ask
 from hsmirror.api.rows import Row
 from hsmirror.archive.shards import StagedPart
-from hsmirror.errors import DamagedError
+from hsmirror.errors import DamagedError, InvalidParameterError, NotFoundError
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.distinct import DistinctCounter
+from hsmirror.mirror.lists import ListReader
 from hsmirror.mirror.merge import Identity, RowSet, by_content_where_ids_conflict
 from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.parts import Parts, PartsByRoom
@@ -51,40 +54,62 @@ async def read_roomless(
             rooms = [*rooms, *await read_other_rooms(beyond.rooms)]
             beyond = await anyio.to_thread.run_sync(_beyond, context, key, listed, rooms)
     left = beyond.of_no_room
-    of_rooms, rows = outcome.upstream_rows_of(rooms), sum(part.rows for part in left)
-    if beyond.rooms:
-        outcome.fail(
-            f"rows of room {beyond.rooms[0]} came while its list was read; run again", is_unproven=True
-        )
+    if why := _do_not_fit(
+        key, found.rows, beyond, outcome.upstream_rows_of(rooms), are_rooms_known=are_rooms_known
+    ):
+        outcome.fail(f"{why}; run again", is_unproven=True)
         return
-    if rows and not are_rooms_known:
-        outcome.fail(
-            f"{rows} rows are in none of the rooms that are known, and the server lists no rooms; run again",
-            is_unproven=True,
-        )
-        return
-    if key.window.is_whole and rows != found.rows - of_rooms:
-        outcome.fail(
-            f"the experiment lists {found.rows} rows and its rooms {of_rooms}, but {rows} of the former "
-            "are in no room: the lists do not fit together; run again",
-            is_unproven=True,
-        )
-        return
-    identity = identity_of(key.data_type)
-    roomless = {identity(row) for row in rows_of_staged(left)}
     still = await anyio.to_thread.run_sync(_still_roomless, context, key, rooms, beyond.identity)
     await outcome.take_out_of_no_room(still)
     await outcome.settle(replace(found, parts=Parts.sealed({None: left})), [None], are_gone=bool(found.rows))
     if on_rows is not None:
+        identity = identity_of(key.data_type)
+        roomless = {identity(row) for row in rows_of_staged(left)}
         on_rows([(None, row) for _, row in seen if identity(bytes(row)) in roomless])
 
 
-def are_rows_distinct(context: Context, key: ListKey, rooms: Sequence[str]) -> bool:
-    """Are no two rows held of these rooms the same one? Counted on the disk where they are many; for a thread.
+def _do_not_fit(key: ListKey, listed: int, beyond: _Beyond, of_rooms: int, *, are_rooms_known: bool) -> str:
+    """Why what the experiment lists and what its rooms have do not make one whole; empty where they do."""
+    rows = sum(part.rows for part in beyond.of_no_room)
+    if beyond.rooms:
+        return f"rows of room {beyond.rooms[0]} came while its list was read"
+    if rows and not are_rooms_known:
+        return f"{rows} rows are in none of the rooms that are known, and the server lists no rooms"
+    if key.window.is_whole and rows != listed - of_rooms:
+        return (
+            f"the experiment lists {listed} rows and its rooms {of_rooms}, but {rows} of the former are in no "
+            "room: the lists do not fit together"
+        )
+    return ""
+
+
+async def ends_at(reader: ListReader, key: ListKey, total: int, first_page: Page | None) -> bool:
+    """Does the last page of a list say that `total` rows are all? One request, unless the first page is it."""
+    page, rows = first_page, 0 if first_page is None else len(first_page.rows)
+    if page is None or rows < total:
+        last = max(0, total - 1)
+        try:
+            page = await reader.page(key, Ask(last, 2))
+        except (InvalidParameterError, NotFoundError):
+            return False
+        rows = last + len(page.rows)
+    claims = page.pagination
+    is_end = claims.has_more is not True and claims.total == rows == total
+    return is_end and not (page.warnings or page.age_seconds)
+
+
+async def are_rows_distinct(context: Context, key: ListKey, rooms: Sequence[str]) -> bool:
+    """Is no row in two of these rooms? It would make up, in their sum, for one that is in none.
+
+    Counted on the disk where they are many.
 
     Raises:
         DamagedError: a shard does not give its rows.
     """
+    return await anyio.to_thread.run_sync(_are_distinct, context, key, rooms, limiter=context.settling)
+
+
+def _are_distinct(context: Context, key: ListKey, rooms: Sequence[str]) -> bool:
     counter = DistinctCounter(context.staging.new_path, context.staging.modes)
     identity = identity_of(key.data_type)
     rows = 0
