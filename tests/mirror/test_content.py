@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -17,7 +18,8 @@ from hsmirror.mirror.content import content_of
 from hsmirror.mirror.files import PartialFile
 
 FILM = b"\0\0\0\x18ftypmp42" + Random("film").randbytes(3 << 20)
-PACKED = gzip.compress(FILM, mtime=0)
+packed = partial(gzip.compress, mtime=0)
+PACKED = packed(FILM)
 
 
 def fetched(root: Path, stored: bytes, name: str = "rec.mp4") -> PartialFile:
@@ -34,9 +36,9 @@ def left_beside(partial: PartialFile) -> set[str]:
     "stored",
     [
         PACKED,
-        gzip.compress(FILM[:1_000_000]) + gzip.compress(FILM[1_000_000:]),
+        packed(FILM[:1_000_000]) + packed(FILM[1_000_000:]),
         PACKED + bytes(512),
-        gzip.compress(FILM, compresslevel=0),
+        packed(FILM, compresslevel=0),
     ],
     ids=["one member", "two members", "padded", "not compressed"],
 )
@@ -66,9 +68,9 @@ def test_a_file_that_is_called_packed_stays_so(tmp_path: Path) -> None:
         (PACKED[:-8] + bytes(8), "cannot be unpacked"),
         (PACKED[:1000] + b"\xff" * 100 + PACKED[1100:], "cannot be unpacked"),
         (PACKED + b"more", "cannot be unpacked"),
-        (gzip.compress(PACKED), "more than once"),
-        (gzip.compress(b'{"error": "no"}'), "JSON instead"),
-        (gzip.compress(b"<html><p>Sign in</p>"), "a page instead"),
+        (packed(PACKED), "more than once"),
+        (packed(b'{"error": "no"}'), "JSON instead"),
+        (packed(b"<html><p>Sign in</p>"), "a page instead"),
         (b"not here\n", "text instead"),
     ],
 )
