@@ -119,10 +119,17 @@ def test_fault_03_a_total_behind_two_readings_that_agree_is_wrong() -> None:
 
 def test_fault_53_rows_that_cannot_be_told_apart_take_two_readings_that_agree() -> None:
     """One may have come twice and another not at all, with the right number in the end."""
-    first = facts(5, 5, repeats=1, may_repeat=True)
+    first = facts(5, 5, repeats=1, may_repeat=True, page_rows=4)
+    second = facts(5, 5, repeats=1, may_repeat=True, page_rows=3)
     assert judge([first]).judgement is READ_AGAIN
-    assert judge([first, replace(first, fingerprint=2)]).judgement is READ_AGAIN
-    assert judge([first, first]).judgement is PROVEN
+    assert judge([first, replace(second, fingerprint=2)]).judgement is READ_AGAIN
+    assert judge([first, second]).judgement is PROVEN
+
+
+def test_fault_97_readings_whose_pages_meet_in_the_same_places_do_not_tell_rows_apart_that_are_alike() -> None:
+    alike = facts(5, 5, repeats=1, may_repeat=True, page_rows=4)
+    assert judge([alike, alike]).judgement is READ_AGAIN
+    assert judge([replace(alike, claims=replace(alike.claims, pages=1))] * 2).judgement is PROVEN
 
 
 def test_fault_97_readings_that_agree_prove_nothing_where_their_pages_do_not_meet() -> None:
