@@ -24,7 +24,7 @@ def _whole(pattern: bytes) -> Callable[[bytes], re.Match[bytes] | None]:
 # --- which parameters are a signature's --------------------------------------------------------------------
 _is_signature = _whole(
     rb"[\w.\-]*(?:signature|token)|(?:[\w.\-]*[_\-])?l?sig|__(?:cld_)?token__|__gda__|hdn(?:ts|ea|tl|ia|tkn)"
-    rb"|hmac|jwt|tempauth|auth[_\-]?key|(?:[\w.\-]*[_\-])?api[_\-]?key|client_secret|(?:tx|ws|hw)secret|rlkey"
+    rb"|hmac|jwt|tempauth|auth[_\-]?key|(?:[\w.\-]*[_\-])?api[_\-]?key|(?:\w+_|tx|ws|hw)secret|rlkey"
     rb"|key-pair-id"
 )
 """Names that nothing but a signature or a token has."""
@@ -40,7 +40,7 @@ _is_providers_own = _whole(rb"x-(?:goog|amz|oss|obs|cos|tos|bce)-(?:signature|se
 _is_expiry = _whole(rb"expires?|expiry|exp|expiration|expires_?at|valid_?(?:to|until)|ttl|ex|e")
 _is_companion = _whole(
     rb"x-(?:goog|amz|oss|obs|cos|tos|bce|ms)-[\w\-]+|x-id|\w*access_?key_?id|googleaccessid|policy|hash-algorithm"
-    rb"|\w*tokenendtime|temp_url_expires|keyname|urlprefix|credential|nonce|date|ts|timestamp|iat|nbf|valid_?from"
+    rb"|\w*token(?:start|end)time|q-[\w\-]+|temp_url_expires|keyname|urlprefix|credential|nonce|date|ts|timestamp|iat|nbf|valid_?from"
     rb"|(?:tx|ws|hw)time|token_[\w\-]+|is|oe|alg|algorithm"
 )
 """Names of what a signature comes with. Their values differ in every answer, as its own does."""
@@ -54,7 +54,9 @@ _is_objects = _whole(
 """Names of what tells objects apart, however random the value looks."""
 
 _is_opaque = _whole(rb"(?=.*\d)(?=.*[a-z]).{8,}|.{20,}")
-_is_long = _whole(rb"(?=.*\d)(?=.*[a-z])[\w\-+=%~]{20,}|[\w\-]{8,}(?:\.[\w\-]{4,}){2,}")
+_is_long = re.compile(
+    rb"(?=.*[A-Za-z])(?=.*\d|.*[a-z].*[A-Z])[\w\-+=%~]{20,}|[\w\-]{8,}(?:\.[\w\-]{4,}){2,}"
+).fullmatch
 _is_moment = _whole(rb"[12]\d{9}(?:\d{3})?(?:\.\d+)?|20\d{6}T\d{6}Z?|20\d\d-\d\d-\d\dT[\d%:.a-z]+")
 
 
@@ -131,7 +133,7 @@ _PARAMETER: Final = _compiled(
     rb"|%(?!(?:25)*(?:FOREIGN|2[89cC]|[57][bBdD]|60))[0-9a-fA-F]{2}"
     rb"|\\*/(?=[\w+=%/*\\])|ESCAPEu00(?:2[bBfF5]|3[dD]|7[eE])"
     rb"|&#(?:43|47|61|[xX]0*(?:2[bBfF]|3[dD]));|~+(?=[\w%\-*/])|\*(?=[~!/])|!(?=/)"
-    rb"|[.:](?=[\w\-]*(?:\d|[a-z][A-Z])|[\w\-]{20}))*+)"
+    rb"|[.:](?=[\w\-]*(?:\d|[a-z][A-Z])|[\w\-]{20})|;(?=\d{10}))*+)"
 )
 """Name and value. What may be punctuation belongs to a value only where more of it follows."""
 
@@ -297,9 +299,9 @@ class _Signature:
     """What is the signature's, of the parameters of a query. `always`: there is one, whatever is seen of it."""
 
     def __init__(self, parameters: Sequence[_Parameter], url: bytes, depth: int, *, always: bool) -> None:
-        self._signing = [each for each in parameters if each.name.signs(each.value)]
+        self._signing = {each for each in parameters if each.name.signs(each.value)}
         if not self._signing and any(each.name.expires and _is_moment(each.value) for each in parameters):
-            self._signing = [each for each in parameters if _looks_random(each)]
+            self._signing = set(filter(_looks_random, parameters))
         self._is_azures = any(each.name.is_sig for each in self._signing)
         is_certain = any(each.name.is_providers_own for each in self._signing) or any(
             map(self._accompanies, parameters)
