@@ -16,27 +16,57 @@ from dataclasses import dataclass
 from typing import Any
 
 _DEEPEST = 6
-_DATA = frozenset(("timeline", "variableNames", "matrixColumns"))
-"""Members of `metadata` that hold what participants did, not what is said of the list."""
+_NOT_SAID = frozenset(
+    ("timeline", "variableNames", "matrixColumns", "query", "filters", "params", "parameters", "request")
+)
+"""Members that hold what participants did, or what was asked for, and not what is said of the list."""
 
 _PARTIAL = ("warning", "partial", "truncat", "incomplete")
 """A member whose name has one of these in it says, where its value is not empty, that rows may be missing."""
 _WHOLE = frozenset(("complete", "iscomplete"))
 
-_MORE = re.compile("(has)?more(available|results|items)?|hasnext(page)?")
+_MORE = re.compile(
+    "(has|is|are)?(there)?more(available|data|dataavailable|pages?|records|results|rows|items|toload|tocome)?"
+    "|hasnext(page)?"
+)
+_LEFT = re.compile("(rows|items|records|results)?(remaining|left)(rows|items|records|results|count)?")
+"""How many there are behind this answer; not the word alone, which limits of requests use, too."""
 _LAST = re.compile("(is)?last(page)?|(is)?end|done|exhausted")
 _NEXT = re.compile(
-    "next(cursor|page|pagetoken|token|url|link|href|pageurl)?|cursornext|continuation(token)?|continuetoken|scrollid"
+    r"(.*\.)?next(cursor|page|pagetoken|pagenumber|token|url|uri|link|href|pageurl|key|marker|bookmark|id|index|skip"
+    "|position|start(key|after|time|ingtoken|index)?|batch|continuation(token)?|partition(key)?|row(key)?)?"
+    "|cursornext|continuation(token)?|continuetoken|scrollid|resumptiontoken|(last|exclusive)evaluatedkey"
 )
-_WEAK_NEXT = frozenset(("nextoffset", "cursor", "endcursor"))
-"""They count only where no other word says whether there is more."""
+_WEAK_NEXT = frozenset(
+    [
+        "nextoffset",
+        "cursor",
+        "endcursor",
+        "after",
+        "startafter",
+        "searchafter",
+        "marker",
+        "bookmark",
+        "pagetoken",
+    ]
+)
+"""They count only where no other word says whether there is more, and no total."""
 
+_TOTAL = re.compile(
+    "total(count|rows|items|results|records|elements|entries|hits|matches)?"
+    "|(count|rows|items|results|records)total"
+)
+
+_LIMIT = frozenset(["limit"])
 _PAGE = frozenset(("page", "currentpage", "pagenumber", "pageindex"))
 _PAGES = frozenset(("pages", "totalpages", "pagecount", "numpages", "lastpage"))
 
-_CONTAINERS = frozenset(["pagination", "paging", "page", "pageinfo", "links", "meta"])
+_CONTAINERS = frozenset(
+    ["pagination", "paging", "page", "pageinfo", "pagingmetadata", "links", "meta", "cursors"]
+)
 
 _REFUSED_TEXTS = frozenset(("", "false", "no", "none", "null", "0"))
+_AGREED_TEXTS = frozenset(("true", "yes", "1"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +94,14 @@ _NO_PAGINATION = Pagination()
 
 def pagination(metadata: Mapping[str, Any], root: Mapping[str, Any]) -> Pagination:
     """What `metadata`, and what stands beside it, say of the list."""
-    counts = _counts(metadata, root)
-    places = [metadata, root, *_containers(metadata), *_containers(root)]
+    places = [*_containers(metadata), *_containers(root), metadata, root]
     words = [(_plain(name), value) for place in places for name, value in place.items()]
+    counts = ((word, _count(value)) for word, value in words if _TOTAL.fullmatch(word))
+    total = next((count for _, count in counts if count is not None), None)
     return Pagination(
-        total=_count(counts.get("total")),
-        has_more=_has_more(words),
-        limit=_count(counts.get("limit")),
+        total=total,
+        has_more=_has_more(words, has_total=total is not None),
+        limit=_number(words, _LIMIT),
         page=_number(words, _PAGE),
         pages=_number(words, _PAGES),
     )
@@ -86,14 +117,6 @@ def warnings(metadata: Mapping[str, Any], root: Mapping[str, Any]) -> list[str]:
     return [text for name, value in (*_members(root), *_members(metadata)) for text in _warned(name, value)]
 
 
-def _counts(metadata: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Where total and limit stand: in the documented object, else flat, else the same beside the rows."""
-    for place in (metadata, root):
-        if isinstance(documented := place.get("pagination"), Mapping):
-            return documented
-    return metadata if metadata.keys() & {"total", "limit"} else root
-
-
 def _containers(place: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Objects that speak of paging, and those within them (`_links: {next: {href: …}}`)."""
     for name, value in place.items():
@@ -102,9 +125,9 @@ def _containers(place: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield from _containers(value)
 
 
-def _has_more(words: list[tuple[str, Any]]) -> bool | None:
+def _has_more(words: list[tuple[str, Any]], *, has_total: bool) -> bool | None:
     said = [each for word, value in words if (each := _says_more(word, value)) is not None]
-    if not said:
+    if not (said or has_total):
         said = [True for word, value in words if word in _WEAK_NEXT and _is_given(value)]
     return any(said) if said else None
 
@@ -114,24 +137,27 @@ def _says_more(word: str, value: Any) -> bool | None:
         return _is_given(value)
     if _MORE.fullmatch(word):
         return _flag(value)
-    if _LAST.fullmatch(word):
-        flag = _flag(value) if not isinstance(value, int) or isinstance(value, bool) else None
-        return None if flag is None else not flag
+    if word not in {"left", "remaining"} and _LEFT.fullmatch(word):
+        return None if (count := _count(value)) is None else count > 0
+    if _LAST.fullmatch(word) and str(value).casefold() in {"true", "false"}:  # no number, and no link
+        return str(value).casefold() == "false"
     return None
 
 
 def _is_given(value: Any) -> bool:
-    """Is it a next page? Offsets and page numbers, too, but not nought, and no empty object."""
+    """Is it a next page? Offsets and page numbers, too, but not nought, and no object of empty members."""
     if isinstance(value, str):
         return value.strip().casefold() not in _REFUSED_TEXTS
+    if isinstance(value, Mapping):
+        return any(map(_is_given, value.values()))
     return bool(value)
 
 
 def _flag(value: Any) -> bool | None:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.casefold() in {"true", "false"}:
-        return value.casefold() == "true"
+    if isinstance(value, int):
+        return value > 0
+    if isinstance(value, str) and (text := value.strip().casefold()) in _AGREED_TEXTS | _REFUSED_TEXTS:
+        return text in _AGREED_TEXTS
     return None
 
 
@@ -141,7 +167,7 @@ def _members(value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
         return
     if isinstance(value, Mapping):
         for name, member in value.items():
-            if name not in _DATA:
+            if name not in _NOT_SAID:
                 yield _plain(name), member
                 yield from _members(member, depth + 1)
     elif isinstance(value, list):

@@ -106,6 +106,20 @@ def test_a_warning_without_words_is_told_all_the_same() -> None:
         {"continuationToken": "x"},
         {"nextOffset": 1000},
         {"cursor": "abc"},
+        {"hasMore": "yes"},
+        {"hasMore": 1},
+        {"hasMoreRows": True},
+        {"more_data_available": True},
+        {"remainingRows": 1500},
+        {"nextStart": "abc"},
+        {"nextPageNumber": 2},
+        {"@odata.nextLink": "/x?skip=1000"},
+        {"lastEvaluatedKey": {"id": "e999"}},
+        {"resumptionToken": "x"},
+        {"pageToken": "x"},
+        {"bookmark": "x"},
+        {"startAfter": "x"},
+        {"cursors": {"after": "x", "before": "w"}},
         {"links": {"next": {"href": "/x?page=2"}}},
         {"_links": {"next": "/x?page=2"}},
         {"hasMore": False, "nextCursor": "abc"},
@@ -132,6 +146,9 @@ def test_fault_102_every_word_for_more_is_understood(said: dict[str, Any], place
         {"nextCursor": ""},
         {"links": {"next": None, "prev": "/x"}},
         {"isLastPage": True},
+        {"hasMore": 0},
+        {"remainingRows": 0},
+        {"links": {"next": {"href": None}}},
         {"hasMore": False, "cursor": "abc"},
     ],
     ids=str,
@@ -141,10 +158,43 @@ def test_that_there_is_no_more_is_understood_too(said: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [{"hasMore": "yes"}, {"took": 12}, {"query": {"cursor": "x", "next": "y"}}], ids=str
+    "said",
+    [
+        {"hasMore": "perhaps"},
+        {"took": 12},
+        {"remaining": 900},
+        {"links": {"last": "/x?page=9"}},
+        {"query": {"cursor": "x", "next": "y"}},
+        {"query": {"includePartial": True, "truncateText": 80}},
+    ],
+    ids=str,
 )
 def test_other_words_say_nothing(said: dict[str, Any]) -> None:
     assert answered(said).pagination == Pagination()
+    assert answered(said).warnings == ()
+
+
+@pytest.mark.parametrize("word", ["nextOffset", "cursor"])
+def test_a_word_that_may_be_an_echo_says_nothing_beside_a_total(word: str) -> None:
+    assert answered({"pagination": {"total": 1, word: "1"}}).pagination.has_more is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"totalCount": 5},
+        {"total_rows": 5},
+        {"pagination": {"totalItems": 5}},
+        {"total": 5, "pagination": {"limit": 1, "hasMore": False}},
+        {"paging": {"total": "5"}},
+        {"page": {"totalElements": 5, "number": 0}},
+        {"meta": {"totalRecords": 5}},
+    ],
+    ids=str,
+)
+def test_a_total_is_seen_in_other_words_and_places(said: dict[str, Any]) -> None:
+    assert answered(said).pagination.total == 5
+    assert answered({}, **said).pagination.total == 5
 
 
 def test_page_numbers_are_read() -> None:
