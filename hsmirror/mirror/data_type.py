@@ -158,6 +158,7 @@ class TypeMirror:
     async def _read(self, way: Way) -> None:
         if way is Way.PARTICIPANTS:
             people_by_room = await self._rooms.participants()
+            self._doubt_selection()
             await self._lists.read(
                 [
                     [self._key(Scope.PARTICIPANT, person, room) for person in people]
@@ -165,6 +166,7 @@ class TypeMirror:
                 ]
             )
         elif self._wanted.rooms:
+            self._doubt_selection()
             await self._read_rooms(self._wanted.rooms)
         elif self._is_repair:
             await self._repair()
@@ -403,6 +405,10 @@ class TypeMirror:
             and room not in known
             and (each.rows or (self._is_repair and not each.is_intact))
         ]
+
+    def _doubt_selection(self) -> None:
+        if doubt := self._rooms.selection_doubt:
+            self._outcome.fail(doubt)
 
     def _doubt_rooms(self, doubt: str) -> None:
         if doubt:

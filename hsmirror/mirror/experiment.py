@@ -90,7 +90,8 @@ class ExperimentMirror:
             if self._wanted.rooms:
                 self._wanted = replace(self._wanted, rooms=tuple(await self._rooms.wanted()))
                 if not self._wanted.rooms:
-                    return ExperimentReport(experiment, name=self._name)
+                    doubt = self._rooms.selection_doubt
+                    return self._unreadable(doubt) if doubt else ExperimentReport(experiment, name=self._name)
         except KeyRefusedError:
             raise
         except UpstreamError as error:

@@ -20,7 +20,6 @@ from hsmirror.errors import (
 from hsmirror.mirror.context import Context
 from hsmirror.mirror.night import HeldList, RoomState
 from hsmirror.mirror.proven_ids import ProvenIds, read_ids
-from hsmirror.mirror.report import Problem
 from hsmirror.mirror.room_states import held_room_states, room_state
 from hsmirror.mirror.wanted import Wanted
 from hsmirror.model import DataType, ListKey, Scope
@@ -71,6 +70,8 @@ class ExperimentRooms:
         """Why their list was not read to its end: there may be more than are known. Empty where it was."""
         self.silence = ""
         """Where the server lists none: what speaks against it, for types that are read room by room."""
+        self.selection_doubt = ""
+        """Why rooms that the selection means may be left out; empty where none are."""
 
     def __len__(self) -> int:
         """Rooms known in this run, or held before it."""
@@ -184,7 +185,7 @@ class ExperimentRooms:
         self._upstream.update(dict.fromkeys(listed.rooms))
         missing = [room for room in wanted if room not in self._upstream]
         if missing and listed.doubt:
-            self._problem(
+            self.selection_doubt = (
                 f"room {missing[0]} is not listed, and the list of rooms is not proven: {listed.doubt}"
             )
         self._context.tally.unplaced.update(("room", room) for room in missing)
@@ -246,23 +247,20 @@ class ExperimentRooms:
         except (KeyRefusedError, BudgetExhaustedError):
             raise
         except UpstreamError as error:
-            self._problem(f"the participants cannot be listed: {error}")
+            self.selection_doubt = f"the participants cannot be listed: {error}"
             return None
         if people is not None and (doubt := people.doubt or people.shortfall):
-            self._problem(f"the list of participants is not proven, there may be more rooms: {doubt}")
+            self.selection_doubt = f"the list of participants is not proven, there may be more rooms: {doubt}"
         return people
 
     async def _rooms_to_look_in(self) -> list[str]:
         rooms = await self._catalogue()
         if rooms is None:
-            why = self.doubt or "the server lists neither participants nor rooms: name the rooms, too (--room)"
-            self._problem(why)
+            unknown = "the server lists neither participants nor rooms: name the rooms, too (--room)"
+            self.selection_doubt = self.doubt or unknown
         elif self.doubt:
-            self._problem(f"there may be rooms that are not known: {self.doubt}")
+            self.selection_doubt = f"there may be rooms that are not known: {self.doubt}"
         return rooms or []
-
-    def _problem(self, why: str) -> None:
-        self._context.tally.problems.append(Problem(why, experiment=self._wanted.experiment))
 
     async def _catalogue(self) -> list[str] | None:
         """The rooms as the server lists them, read once; None where it does not, or that cannot be read."""

@@ -256,7 +256,8 @@ def test_a_participant_of_an_unproven_list_may_have_been_in_more_rooms(tmp_path)
     api = SmallApi({"events": OF_PEOPLE, "participants": PEOPLE}, other=cut)
     report = night(api, tmp_path, "events", participants=("p1",))
     assert (report.exit_status, [row["id"] for row in held(tmp_path, "events")]) == (3, ["p1r1"])
-    assert "the list of participants is not proven" in said(report)
+    assert "events the list of participants is not proven" in said(report)
+    assert [each.is_complete for each in report.experiments[0].types] == [False]
 
 
 @pytest.mark.parametrize("failure", ["a firewall's 403"])
@@ -268,4 +269,17 @@ def test_where_participants_cannot_be_listed_they_are_looked_for_in_all_rooms(tm
     )
     assert report.exit_status == 3
     assert sorted(row["id"] for row in held(tmp_path, "events")) == ["p1r1", "p1r2"]
-    assert f"the participants cannot be listed: {FAILURES[failure]}" in said(report)
+    assert f"events the participants cannot be listed: {FAILURES[failure]}" in said(report)
+    assert [each.is_complete for each in report.experiments[0].types] == [False]
+
+
+@pytest.mark.parametrize("rooms", [("r1",), ("r1", "r2"), ("r2",)])
+def test_a_wanted_room_that_an_unproven_list_lacks_leaves_what_is_asked_for_incomplete(tmp_path, rooms):
+    def cut(path: str, params: Mapping[str, str]) -> Answer | None:
+        is_list = path == "data/rooms/experiment/exp_1"
+        return page_of([{"id": "r1"}], params, total=1, hasMore=True) if is_list else None
+
+    report = night(SmallApi({"events": OF_PEOPLE}, other=cut), tmp_path, "events", rooms=rooms)
+    assert len(held(tmp_path, "events")) == 2 * ("r1" in rooms)
+    assert report.experiments[0].is_complete == ("r2" not in rooms)
+    assert ("room r2 is not listed, and the list of rooms is not proven" in said(report)) == ("r2" in rooms)
