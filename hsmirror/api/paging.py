@@ -138,6 +138,8 @@ class Cursor:
         """Of the furthest page: its offset, and its claims."""
         self._first_page_number = 1
         self._passed_over = 0  # empty pages that the server itself says are not the end
+        self._leaves_out = False  # it gives shorter pages than it might, and says that they are not the end
+        self._largest_page = 0
         self._ends_in_refusal = False
         self._trouble = ""
         self.rows = 0
@@ -166,6 +168,7 @@ class Cursor:
             total_moved=self._total_moved,
             fell_short=total is not None and self.rows < total,
             has_hole=self._passed_over > 0
+            or (self._leaves_out and total is None)
             or (total is not None and self.rows < total and self._lacks_rows_before_its_end()),
             has_shifted=self._has_shifted,
             says_more=self._says_more(),
@@ -207,6 +210,7 @@ class Cursor:
             self._waiting.clear()
             return page.first(0)
         self._note_meetings(ask, page)
+        self._note_what_is_left_out(ask, page)
         if ask.overlap and len(page.rows) == ask.overlap and self.total is not None and ask.offset < self.total:
             # Nothing but what is known already: asked for by itself, the next row has to come.
             self._waiting.append(Ask(ask.offset, ask.limit))
@@ -303,6 +307,13 @@ class Cursor:
                 self._meetings[ask.from_offset + at] = row
             elif other != row:
                 self._has_shifted = True
+
+    def _note_what_is_left_out(self, ask: Ask, page: Page) -> None:
+        """Some servers filter after they have taken a page: then offsets count rows that are not shown."""
+        self._largest_page = max(self._largest_page, len(page.rows))
+        might_hold = min(ask.page_rows, page.pagination.limit or self._largest_page)
+        if page.pagination.has_more is True and len(page.rows) < might_hold:
+            self._leaves_out = True
 
     def _may_run_ahead(self) -> bool:
         total = self.total

@@ -448,12 +448,25 @@ class TypeMirror:
         return await ends_at(self._context.reader, key, self._total, self._first_page)
 
     async def _read_other_rooms(self, known: Sequence[str], again: Sequence[str]) -> list[str]:
-        """Rooms that have been opened since the rooms were listed; those that were left alone are read, too."""
+        """Rooms that have been opened since the rooms were listed.
+
+        Those that were left alone are read, too, and those that may have got rows since they were read.
+        """
         listed = dict.fromkeys((*await self._rooms.listed_again(), *again))
         new = [room for room in listed if room not in set(known)]
-        left_alone = [room for room in known if self._window.is_whole and room not in self._outcome.read_at]
-        await self._read_rooms(list(dict.fromkeys((*new, *left_alone, *again))))
+        others = [room for room in known if room not in self._outcome.read_at or self._is_open(room)]
+        await self._read_rooms(list(dict.fromkeys((*new, *(others if self._window.is_whole else ()), *again))))
         return new
+
+    def _is_open(self, room: str) -> bool:
+        """May it still get rows? A room is not expected to change once it has ended long enough ago.
+
+        Where the server names no total, late rows would not show otherwise.
+        """
+        state = self._states.get(room)
+        if self._total is None or state is None or state.finished_at is None:
+            return True
+        return self._context.clock.epoch() < state.finished_at + self._policy.settle_seconds
 
     async def _require_rooms_stood(self, rooms: Sequence[str]) -> None:
         """A listed room that has no such list may have been renamed, or merged into one that was read before.

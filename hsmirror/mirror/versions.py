@@ -43,8 +43,14 @@ def _several(held: Rows, came: Rows, asked: Asked, identity: Identity) -> set[st
     """The identities of rows that came which are those of several rows."""
     contents, several = _contents(came(), identity)
     held_contents, more = _contents(held(), identity, only=contents)
-    several |= more
-    changed = {name for name, content in held_contents.items() if contents[name] != content} - several
+    changed = {name for name, content in held_contents.items() if contents[name] != content}
+    if asked.is_whole and not several:
+        changed |= (
+            more  # a whole list in which each id is one row's: what else is held of it are older versions
+        )
+    else:
+        several |= more
+    changed -= several
     return several | _of_different_rows(held(), came(), asked, identity, changed)
 
 

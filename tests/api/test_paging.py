@@ -187,6 +187,29 @@ def test_what_lies_behind_an_empty_page_of_which_the_server_says_that_it_goes_on
     assert (cursor.claims.rows, cursor.claims.has_hole, cursor.claims.says_more) == (20, True, False)
 
 
+@pytest.mark.parametrize("total", [absent, true_total])
+def test_a_page_shorter_than_its_size_that_is_not_the_end_is_a_hole_where_no_total_says_otherwise(
+    total: Claim,
+) -> None:
+    """Such a server counts in its offsets rows that it does not show: what pages have in common proves nothing."""
+
+    def filtered(server: ListServer, number: int) -> None:
+        server.largest_limit = 10 if number else 7
+
+    server = ListServer(numbered(40), total=total, largest_limit=10, before_page=filtered)
+    server.names_limit = False
+    outcome = read(server, limit=10, at_once=1, overlap=1)
+    assert list(outcome.rows) == numbered(40)
+    assert outcome.cursor.claims.has_hole is False  # the first page may as well be the server's own size
+
+    def later(server: ListServer, number: int) -> None:
+        server.largest_limit = 7 if number == 1 else 10
+
+    outcome = read(ListServer(numbered(40), total=total, names_limit=False, before_page=later), at_once=1)
+    assert list(outcome.rows) == numbered(40)
+    assert outcome.cursor.claims.has_hole is (total is absent)
+
+
 @pytest.mark.parametrize("is_end", [True, False])
 def test_fault_67_a_page_that_is_refused_ends_the_list_and_is_told(is_end: bool) -> None:
     server, cursor = ListServer(numbered(30), total=absent), Cursor(limit=10)

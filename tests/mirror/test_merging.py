@@ -206,3 +206,17 @@ def test_fault_79_a_row_is_of_a_time_range_by_its_own_time_and_kept_where_it_tel
     times: dict[str, Any], is_admitted: bool
 ) -> None:
     assert OF_DAY_2.admits(json.dumps({"ratingId": "q", **times}).encode()) is is_admitted
+
+
+def test_older_versions_that_an_unproven_night_left_beside_a_row_leave_with_the_next_whole_list() -> None:
+    first, second, other = rating("q1", "p1", 1), rating("q1", "p1", 2), rating("q2", "p1", 1)
+    rows, _ = merged([first, second, other], [second, other], EVERYTHING)
+    assert rows == [second, other]
+    unproven, _ = merged([first, other], [second, other], UNPROVEN)
+    assert Counter(unproven) == Counter([first, second, other])
+
+
+def test_where_an_id_is_shared_in_the_whole_list_what_is_gone_of_another_person_stays() -> None:
+    held = [rating("q1", "p1", 1), rating("q1", "p2", 1), rating("q1", "p3", 1)]
+    rows, gone = merged(held, held[:2], EVERYTHING)
+    assert (Counter(rows), gone) == (Counter(held), 1)
