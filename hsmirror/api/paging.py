@@ -69,7 +69,7 @@ class Claims:
     trouble: str = ""
     """Why the list cannot be read to its end."""
     page_rows: int = 0
-    """How many rows a page had."""
+    """How many rows a page had; how many it might have had, where there was one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ class Cursor:
             says_more=self._says_more(),
             ends_in_refusal=self._ends_in_refusal,
             trouble=self._trouble,
-            page_rows=self.limit,
+            page_rows=self._largest_page if self._pages > 1 else self.limit,
         )
 
     def least_pages_left(self) -> int:

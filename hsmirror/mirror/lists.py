@@ -166,17 +166,17 @@ class ListReader:
         return await self._fetcher.get_answer(request, partial(_parsed, key, request.params))
 
     async def read(
-        self, key: ListKey, sink: PageSink, *, urgency: Urgency | None = None, attempt: int = 0
+        self, key: ListKey, sink: PageSink, *, urgency: Urgency | None = None, smaller_than: int = 0
     ) -> Reading:
         """One pass, its pages delivered to `sink` in the list's order.
 
-        Each further `attempt` has its pages meet elsewhere, and in more rows: what an unstable order does where
-        two pages meet, it does not do again.
+        Where it is read again, its pages are `smaller_than` the rows that a page of the last pass had: so they
+        meet elsewhere, and in more rows. What an unstable order hides where two pages meet, it shows then.
 
         Raises:
             UpstreamError: as the fetcher's; the sink has then received a part of the list.
         """
-        one_pass = _Pass(key, self._fetcher, self._sizes, sink, urgency, self._memory, attempt)
+        one_pass = _Pass(key, self._fetcher, self._sizes, sink, urgency, self._memory, smaller_than)
         try:
             return await one_pass.run(self._concurrent_pages)
         finally:
@@ -192,7 +192,7 @@ class _Pass:
         sink: PageSink,
         urgency: Urgency | None,
         memory: AnswerMemory,
-        attempt: int,
+        smaller_than: int,
     ) -> None:
         self._key = key
         self._fetcher = fetcher
@@ -202,13 +202,14 @@ class _Pass:
         self._memory = memory
         data_type = key.data_type
         limit = sizes.limit(data_type.name)
-        limit = max(2, limit - max(attempt, attempt * limit // 7)) if attempt else limit
-        self._is_usual = attempt == 0
+        self._is_usual = not smaller_than
+        if smaller_than:
+            limit = min(limit, max(2, smaller_than - max(1, smaller_than // 7)))
         self._cursor = Cursor(
             limit=limit,
             paged=data_type.paged,
             rows_have_ids=bool(data_type.id_fields),
-            overlap=max(1, min(MOST_OVERLAP, limit // 4)) if attempt else 1,
+            overlap=1 if self._is_usual else max(1, min(MOST_OVERLAP, limit // 4)),
         )
         self._cursor.names_limit = data_type.name not in sizes.unnamed
         self._age_seconds = 0

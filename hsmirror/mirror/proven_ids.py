@@ -50,7 +50,7 @@ async def read_ids(reader: ListReader, key: ListKey, on_rows: OnRows | None = No
     while True:
         ids = _Collector(key.experiment, strangers, on_rows)
         try:
-            reading = await reader.read(key, ids, attempt=len(passes))
+            reading = await reader.read(key, ids, smaller_than=passes[-1].claims.page_rows if passes else 0)
         except (KeyRefusedError, BudgetExhaustedError):
             raise
         except UpstreamError as error:

@@ -120,7 +120,7 @@ async def _read_proven(
         writer = ListWriter(key, context.staging, on_rows=context.tally.add_rows, on_recordings=on_rows)
         sink = _TellingRooms(writer) if must_tell_rooms else writer
         try:
-            reading = await context.reader.read(key, sink, attempt=len(passes))
+            reading = await context.reader.read(key, sink, smaller_than=_page_rows(passes))
         except BaseException:
             writer.discard()
             raise
@@ -159,6 +159,10 @@ async def _read_proven(
         short_by=(total or 0) - reading.claims.rows if verdict.judgement is Judgement.SHORT else 0,
         may_be_proven_by_room=verdict.may_be_proven_by_room,
     )
+
+
+def _page_rows(passes: Sequence[PassFacts]) -> int:
+    return passes[-1].claims.page_rows if passes else 0
 
 
 def _has_alike(passes: Sequence[PassFacts]) -> bool:

@@ -188,10 +188,8 @@ def test_what_lies_behind_an_empty_page_of_which_the_server_says_that_it_goes_on
 
 
 @pytest.mark.parametrize("total", [absent, true_total])
-def test_a_page_shorter_than_its_size_that_is_not_the_end_is_a_hole_where_no_total_says_otherwise(
-    total: Claim,
-) -> None:
-    """Such a server counts in its offsets rows that it does not show: what pages have in common proves nothing."""
+def test_a_short_page_that_is_not_the_end_is_a_hole_unless_there_is_a_total(total: Claim) -> None:
+    """Such a server counts in its offsets rows that it does not show."""
 
     def filtered(server: ListServer, number: int) -> None:
         server.largest_limit = 10 if number else 7

@@ -112,7 +112,8 @@ async def test_what_a_server_lacks_is_noted_and_asked_for_again_each_night_once(
 @pytest.mark.parametrize(
     ("style", "page_cap"),
     [
-        *((style, page_cap) for style in STYLES for page_cap in (100, 7)),
+        *((style, 100) for style in STYLES),
+        *((style, 7) for style in STYLES if style != "total-high"),
         *((style, 10_000) for style in ("none", "total-high", "total-low", "early-end")),
     ],
 )
