@@ -100,8 +100,7 @@ def list_receipt(
             for of_list, each in outcome.differences.by_list.items()
         },
     )
-    is_news = old is None or msgspec.structs.replace(old, read_at=receipt.read_at) != receipt
-    if is_news or outcome.changed_rooms:
+    if old is None or msgspec.structs.replace(old, read_at=receipt.read_at) != receipt:
         return receipt
     return None
 
