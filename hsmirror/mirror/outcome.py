@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -144,6 +144,22 @@ class Outcome:
         """Rows held of these rooms that were upstream when they were last read."""
         return sum(each.held - each.gone for room in rooms if (each := self._rows_of(room)) is not None)
 
+    async def _upstream_rows_within(self, asked: Asked, rooms: Sequence[Room]) -> int:
+        """How many of those a reading would show. For a narrow one the rows themselves are looked at."""
+        if not asked.is_narrow:
+            return self.upstream_rows_of(rooms)
+
+        def count() -> int:
+            shown = (row for room in rooms for row in self._rows_upstream(room) if asked.speaks_for(row))
+            return sum(1 for _ in shown)
+
+        return await anyio.to_thread.run_sync(count, limiter=self._context.settling)
+
+    def _rows_upstream(self, room: Room) -> Iterator[bytes]:
+        """Those of a room that were when they were last read; none where they are damaged."""
+        with suppress(DamagedError):
+            yield from islice(self._rows_held(room), self.upstream_rows_of([room]))
+
     def _rows_of(self, room: Room) -> _Rows | None:
         """A narrow run is not told what is held: there the receipts are asked, room by room."""
         if not self._looks_up or room in self._rows:
@@ -171,8 +187,9 @@ class Outcome:
         if self.is_wrong_total(found) and is_last_word:
             found = replace(found, is_proven=True)
         claim = Claim(self._window.start, self._window.end, participant)
-        held_before = self.upstream_rows_of(rooms)
-        if not found.rows and held_before and claim == WHOLE and not (are_gone or self._is_full):
+        asked = Asked(self._type, claim, is_proven=found.is_proven)
+        is_suspicious = not (found.rows or are_gone or self._is_full)
+        if is_suspicious and (held_before := await self._upstream_rows_within(asked, rooms)):
             where = rooms[0] if len(rooms) == 1 else None
             self.fail(
                 f"the server lists none of the {held_before} rows that are held"
@@ -181,7 +198,6 @@ class Outcome:
                 room=where or "",
             )
             return False
-        asked = Asked(self._type, claim, is_proven=found.is_proven)
         waiting = iter(rooms)
         while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
             await self._settle_some(found, some, asked)

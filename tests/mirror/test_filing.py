@@ -286,6 +286,29 @@ def test_an_edited_row_replaces_itself_in_a_narrow_run_too(tmp_path):
     assert sorted(map(str, held(tmp_path, "ratings_sparse"))) == sorted(map(str, api.rows["ratings/sparse"]))
 
 
+@pytest.mark.parametrize(
+    ("narrowing", "is_doubted"),
+    [
+        ({"start_time": "2026-01-02T00:00:00Z"}, True),
+        ({"start_time": "2026-01-04T00:00:00Z"}, False),
+        ({"participants": ("p1",)}, True),
+        ({"participants": ("p2",)}, False),
+    ],
+    ids=str,
+)
+def test_an_empty_list_is_believed_of_a_selection_of_which_nothing_is_held(tmp_path, narrowing, is_doubted):
+    rows = [rating("p1", 1), rating("p1", 3)]
+    api = api_of(*rows, kind="ratings/sparse")
+    api.rows["participants"].append({"participantId": "p2", "roomId": "r1"})
+    night(api, tmp_path, "ratings/sparse", "rooms")
+    api.rows["ratings/sparse"] = []
+    report = night(api, tmp_path, "ratings/sparse", days=1, **narrowing)
+    assert report.exit_status == (Exit.INCOMPLETE if is_doubted else 0)
+    assert ("the server lists none of the" in said(report)) == is_doubted
+    assert held(tmp_path, "ratings_sparse") == rows
+    assert night(api, tmp_path, "ratings/sparse", days=2, full=True, **narrowing).exit_status == 0
+
+
 # --- damage ------------------------------------------------------------------------------------------
 def damage(folder: Path) -> None:
     shard = next((folder / "archive").glob("*/data_type=events/room_id=r1/*.gz"))
