@@ -71,6 +71,7 @@ class HeldLists:
             unaccounted=receipt.unaccounted,
             page_rows=receipt.page_rows,
             whole_at=self._epoch(receipt.whole_at),
+            recorded_at=self._epoch(receipt.read_at),
             searching_since=self._epoch(receipt.searching_since),
             rooms_read_at={room: self._epoch(read_at) for room, read_at in receipt.rooms_read_at.items()},
             is_unread=receipt.is_unread,

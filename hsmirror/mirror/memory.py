@@ -100,7 +100,8 @@ def list_receipt(
             for of_list, each in outcome.differences.by_list.items()
         },
     )
-    if old is None or msgspec.structs.replace(old, read_at=receipt.read_at) != receipt:
+    is_news = old is None or msgspec.structs.replace(old, read_at=receipt.read_at) != receipt
+    if is_news or outcome.changed_rooms:
         return receipt
     return None
 

@@ -78,6 +78,8 @@ class HeldList:
     unaccounted: int = 0
     page_rows: int = 0
     whole_at: float = 0.0
+    recorded_at: float = 0.0
+    """When a run that was not narrowed last changed what is held, or what is known of it."""
     rooms_read_at: Mapping[str, float] = field(default_factory=dict)
     searching_since: float = 0.0
     """When a search for what has moved began that has not come to its end; 0 where there is none."""

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from math import ceil
+from math import ceil, inf
 
 import anyio
 import anyio.to_thread
@@ -276,10 +276,11 @@ class Outcome:
 
     async def take_out_moved(self) -> None:
         """Rows that are gone from one room and came in another leave the former: a row stands once."""
-        if not any(each.gone for each in self._rows.values()) or not self._new:
+        if not any(each.gone for each in self._rows.values()):
             return
+        since = self._rows_compared_at()
         rooms = [
-            RoomRows(room, partial(self._rows_held, room), each.held, each.gone, self._new.get(room, _NOTHING))
+            RoomRows(room, partial(self._rows_held, room), each.held, each.gone, self._came_since(room, since))
             for room, each in self._rows.items()
             if each.held
         ]
@@ -353,6 +354,22 @@ class Outcome:
             self.note(settled.note)
         if settled.problem:
             self.fail(settled.problem, room=room or "", was_read=True)
+
+    def _rows_compared_at(self) -> float:
+        """Until when rows that came are known to be none of those that are gone."""
+        before = self._before
+        if before is None:
+            return inf
+        known = {room: each.gone_rows for room, each in before.rooms.items()}
+        is_more_gone = any(each.gone > known.get(room, 0) for room, each in self._rows.items())
+        return min(before.whole_at, before.recorded_at) if is_more_gone else before.recorded_at
+
+    def _came_since(self, room: Room, since: float) -> array[int] | None:
+        """The marks of what came to a room, in this run or in narrow ones before it; None: any may have."""
+        if room in self._new or self._before is None:
+            return self._new.get(room, _NOTHING)
+        before = self._before.rooms.get(room)
+        return None if before is not None and before.changed_at >= since else _NOTHING
 
     def _new_rows(self, room: Room, settled: Settled) -> array[int] | None:
         """The marks of what came since the other rooms were last known; None where all of it may have."""

@@ -201,6 +201,33 @@ def test_rows_that_move_between_rooms_that_are_read_one_by_one_stand_once(tmp_pa
     assert {room: len(rows) for room, rows in by_room(tmp_path, "ratings_sparse").items()} == {"r1": 1, "r2": 2}
 
 
+@pytest.mark.parametrize("is_gone_first", [False, True])
+def test_rows_that_a_narrow_run_found_in_their_new_room_leave_the_old_one(tmp_path, is_gone_first):
+    """The new room has ended long ago, and is not read again by the run that sees them go."""
+    where = {"e1": "old", "e2": "new"}
+    api = api_of()
+    listed = [{"id": each, "status": "completed", "endedAt": "2020-01-01T00:00:00Z"} for each in ("old", "new")]
+    api.rows["rooms"] = listed
+
+    def nameless(path: str, params: Mapping[str, str]) -> Any:
+        if not path.startswith("data/events/"):
+            return None
+        scope, name = path.split("/")[-2:]
+        there = [row for row, room in where.items() if scope != "room" or room == name]
+        return page_of([{"id": row, "timestamp": "2026-01-01T00:00:00Z"} for row in there], params)
+
+    api.other = nameless
+    assert night(api, tmp_path, "events", "rooms").exit_status == 0
+    del listed[0]
+    if is_gone_first:
+        del where["e1"]
+        assert night(api, tmp_path, "events", "rooms", days=1).exit_status == 0
+    where["e1"] = "new"
+    assert night(api, tmp_path, "events", start_time="2026-01-01T00:00:00Z", days=2).exit_status == 0
+    assert night(api, tmp_path, "events", "rooms", days=3).exit_status == 0
+    assert {room: len(rows) for room, rows in by_room(tmp_path).items()} == {"new": 2}
+
+
 def test_rows_that_are_gone_and_came_nowhere_else_stay(tmp_path):
     night(api_of(*(event(number) for number in range(3))), tmp_path, "events", "rooms")
     report = night(api_of(event(0), event(9, "r2")), tmp_path, "events", "rooms", days=1)
