@@ -15,11 +15,11 @@ from typing import Any
 from hsmirror.api.data_types import DATA_TYPES, SESSIONS
 from hsmirror.api.envelope import Page, first_element, parse_document
 from hsmirror.api.json_texts import loads, members
-from hsmirror.api.rows import id_text
+from hsmirror.api.rows import id_text, read_keys_row_by_row
 from hsmirror.api.times import epoch_of
 from hsmirror.api.words import printable
 from hsmirror.errors import CorruptError
-from hsmirror.model import ListKey, Scope
+from hsmirror.model import DataType, ListKey, Scope
 
 
 def _plain(name: object) -> str:
@@ -116,12 +116,16 @@ def _is_named(page: Page, key: ListKey) -> bool:
 
 
 def _require_rows_of_key(page: Page, key: ListKey, *, is_confirmed: bool) -> None:
-    """Rows that all name another room or experiment are another list's, unless the answer says otherwise.
+    """Rows that all name another room, person or experiment are another list's, unless the answer says otherwise.
 
     A room's list may have rows of its break-out rooms as well; they are filed by what they say.
     """
     if is_confirmed or not key.experiment or key.data_type.name == "deployments":
         return
+    if key.scope is Scope.DEPLOYMENT:
+        _require_named("deployment", key.scope_id, _texts(page, ("deploymentId",)))
+    if key.scope is Scope.PARTICIPANT:
+        _require_named("participant", key.scope_id, _texts(page, key.data_type.person_fields))
     if key.room is not None and key.scope is Scope.ROOM:
         _require_named("room", key.room, page.rooms)
     _require_named("experiment", key.experiment, page.experiments)
@@ -138,6 +142,11 @@ def _doubted(page: Page, key: ListKey) -> Page:
     shown = printable(min(filter(None, others)))[:80]
     warning = f"rows of another experiment came, {shown!r}; they were left out"
     return replace(page, warnings=(*page.warnings, warning))
+
+
+def _texts(page: Page, fields: tuple[str, ...]) -> Sequence[str | None]:
+    """The first of `fields` that each row has."""
+    return read_keys_row_by_row(page.rows, DataType("", "", fields)).ids
 
 
 def _require_named(what: str, asked: str, named: Sequence[str | None]) -> None:

@@ -87,6 +87,17 @@ def test_rows_that_all_name_another_room_or_experiment_are_another_lists() -> No
         take(OF_EXPERIMENT, ROW | {"experimentId": "e2"})
 
 
+def test_rows_that_all_name_another_person_or_deployment_are_another_lists() -> None:
+    row = ROW | {"participantId": "p2"}
+    with pytest.raises(CorruptError, match="its participant is 'p2'"):
+        take(OF_PERSON, row, asked={"roomId": "r1"})
+    take(OF_PERSON, row, row | {"participantId": "p1"}, asked={"roomId": "r1"})
+    take(OF_PERSON, row, asked={"roomId": "r1"}, scope="participant", scopeId="p1")
+    sessions = ListKey("e1", SESSIONS, Scope.DEPLOYMENT, "d1")
+    with pytest.raises(CorruptError, match="its deployment is 'd2'"):
+        require_answer(page_of({"id": "r1", "deploymentId": "d2"}), sessions, {})
+
+
 def test_rows_of_another_experiment_beside_its_own_make_a_list_doubtful() -> None:
     page = page_of(ROW, ROW | {"experimentId": "e2"}, metadata={"scope": "experiment", "scopeId": "e1"})
     assert "another experiment" in require_answer(page, OF_EXPERIMENT, ASKED).warnings[0]
