@@ -211,6 +211,8 @@ class Cursor:
             return page.first(0)
         self._note_meetings(ask, page)
         self._note_what_is_left_out(ask, page)
+        # What the page before it ended with is not there: nor is, where it was, what stood behind it.
+        self._has_shifted |= len(page.rows) < ask.overlap and self.total is None
         if ask.overlap and len(page.rows) == ask.overlap and self.total is not None and ask.offset < self.total:
             # Nothing but what is known already: asked for by itself, the next row has to come.
             self._waiting.append(Ask(ask.offset, ask.limit))
@@ -350,7 +352,9 @@ class Cursor:
         self._started = True
         count, granted = len(page.rows), page.pagination.limit
         self._first_page_number = 0 if page.pagination.page == 0 else 1
-        if not self._paged and (page.pagination.has_more is True or (self.total or 0) > count > 0):
+        says_more = page.pagination.has_more is True or (self.total or 0) > count > 0
+        is_full = granted is not None and 0 < granted <= count and self.total is None
+        if not self._paged and (says_more or (is_full and page.pagination.has_more is None)):
             self._paged, self.limit = True, count or self.limit
         if granted and count <= granted < ask.limit:
             self.limit = self.learnt_limit = granted

@@ -591,3 +591,25 @@ def test_where_pages_have_met_nothing_is_remembered() -> None:
         finally:
             tracemalloc.stop()
     assert kept_bytes[1] - kept_bytes[0] < 900 * 300
+
+
+def answer(*rows: bytes, **said: Any) -> Page:
+    return Page(rows, [row.decode() for row in rows], [None] * len(rows), Pagination(**said), (), b"{}", 1)
+
+
+def test_without_a_total_an_empty_page_where_a_known_row_has_to_stand_is_a_shift() -> None:
+    """More rows went than the first page has: those behind them now stand where it was read."""
+    cursor = Cursor(limit=3, overlap=1)
+    cursor.received(cursor.asks(1)[0], answer(b"a", b"b", b"c", has_more=True, limit=3))
+    cursor.received(cursor.asks(1)[0], answer(has_more=False, limit=3))
+    assert cursor.is_done
+    assert cursor.claims.has_shifted
+
+
+@pytest.mark.parametrize(("said", "is_paged"), [({"limit": 3}, True), ({"limit": 4}, False), ({}, False)])
+def test_a_list_thought_to_be_whole_is_paged_on_where_it_is_as_long_as_the_limit_it_names(
+    said: dict[str, int], is_paged: bool
+) -> None:
+    cursor = Cursor(limit=100, paged=False)
+    cursor.received(cursor.asks(1)[0], answer(b"a", b"b", b"c", **said))
+    assert cursor.asks(2) == ([Ask(3, 3)] if is_paged else [])
