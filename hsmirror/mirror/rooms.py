@@ -148,10 +148,13 @@ class ExperimentRooms:
 
     def named(self, data_type: DataType, rooms: Iterable[str | None]) -> None:
         """Rows of this type named these rooms."""
-        names = [room for room in rooms if room is not None]
+        given = list(rooms)
+        names = [room for room in given if room is not None]
         self._are_upstream(names)
         if data_type is _ROOMS:
             self._listed = names
+            if len(names) < len(given):
+                self.silence = "the list of rooms has rows without an id"
 
     def _are_upstream(self, rooms: Iterable[str]) -> None:
         names = dict.fromkeys(rooms)
@@ -294,6 +297,7 @@ class ExperimentRooms:
         deployments = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, _DEPLOYMENTS)
         self._doubt(_DEPLOYMENTS, deployments)
         rooms: list[str] = []
+        refused: list[str] = []
         for deployment in deployments.ids if deployments is not None else ():
             try:
                 sessions = await self._collect(Scope.DEPLOYMENT, deployment, SESSIONS)
@@ -303,7 +307,11 @@ class ExperimentRooms:
                 self.doubt = f"the sessions of deployment {deployment} cannot be listed: {error}"
                 continue
             self._doubt(SESSIONS, sessions)
+            if sessions is None:
+                refused.append(deployment)
             rooms += sessions.rooms if sessions is not None else []
+        if rooms and refused:
+            self.doubt = f"the server does not list the sessions of deployment {refused[0]}"
         return rooms or None
 
     def _doubt(self, data_type: DataType, listed: ProvenIds | None) -> None:
@@ -311,6 +319,8 @@ class ExperimentRooms:
             return
         if data_type is _ROOMS and listed.shortfall:
             self._context.tally.note(f"rooms of {self._wanted.experiment}: {listed.shortfall}")
+        elif None in (each for each, _ in listed.found):
+            self.doubt = f"the list of {data_type.name} has rows without an id"
         elif doubt := listed.doubt or listed.shortfall:
             self.doubt = f"the list of {data_type.name} is not proven: {doubt}"
 
