@@ -584,6 +584,8 @@ class TypeMirror:
         held = self._context.held.list_of(self._wanted.experiment, self._type.name)
         if held is not None and held.rows:
             self._outcome.fail(f"{why}, of which {held.rows} rows are held; run again")
+        elif self._first_page is not None or self._lists.has_answered:
+            self._outcome.fail(f"{why}, of which another list has rows; run again")
         else:
             self._absent = why
 

@@ -15,7 +15,7 @@ from hsmirror.api.envelope import Page, parse_page
 from hsmirror.api.memory import AnswerMemory
 from hsmirror.api.paging import Ask, Claims, Cursor
 from hsmirror.api.times import wider_range
-from hsmirror.errors import CorruptError, InvalidParameterError, NotFoundError, TimedOutError
+from hsmirror.errors import CorruptError, ForbiddenError, InvalidParameterError, NotFoundError, TimedOutError
 from hsmirror.mirror.fetch import AnswerLike, Fetcher, Request, Reservation
 from hsmirror.model import ListKey, Scope
 from hsmirror.pace.agenda import Urgency
@@ -278,10 +278,10 @@ class _Pass:
             if not ask.offset:
                 raise
             self._cursor.refused(ask, str(error), is_end=True)
-        except (InvalidParameterError, CorruptError) as error:
+        except (InvalidParameterError, ForbiddenError, CorruptError) as error:
             if ask.offset:  # what came before it is kept
                 self._cursor.refused(ask, str(error), is_end=False)
-            elif isinstance(error, CorruptError) or not self._cursor.limit_refused(ask):
+            elif not (isinstance(error, InvalidParameterError) and self._cursor.limit_refused(ask)):
                 raise
         else:
             if self._reservation is not None:

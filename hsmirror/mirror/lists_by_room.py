@@ -101,8 +101,12 @@ class ListsByRoom:
             is_of_type = isinstance(error, ForbiddenError) and (error.required_scopes or not self.has_answered)
             return bool(is_of_type) or self._refusals >= _REFUSALS_IN_A_ROW
         if isinstance(error, NotFoundError):
-            return error.is_of_route
+            return self._is_of_endpoint(error)
         return isinstance(error, KeyRefusedError | BudgetExhaustedError)
+
+    def _is_of_endpoint(self, error: NotFoundError) -> bool:
+        """One that has given a list is there, whatever words the next 404 has."""
+        return error.is_of_route and not self.has_answered
 
     async def _read_one(self, key: ListKey) -> None:
         person = key.scope_id if key.scope is Scope.PARTICIPANT else None
@@ -128,7 +132,7 @@ class ListsByRoom:
         try:
             await self._read_one(key)
         except NotFoundError as error:
-            if error.is_of_route:
+            if self._is_of_endpoint(error):
                 raise
             await self._not_found(key, error)
         finally:

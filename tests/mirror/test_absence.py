@@ -216,3 +216,28 @@ def test_a_narrow_run_takes_nothing_for_gone_that_a_whole_one_would_not(tmp_path
     api.other = lambda path, params: answer if path == of_room else None
     assert night(api, tmp_path, "events", "variables", days=1, rooms=("r1",)).exit_status == Exit.INCOMPLETE
     assert not any(each.get("gone_rows") for each in receipts(tmp_path / "archive", kind="shard"))
+
+
+# --- what has answered is there ---------------------------------------------------------------------
+@pytest.mark.parametrize("data_type", ["videochat", "eyetracking", "participants"])
+@pytest.mark.parametrize(
+    "refusal", [no_route(), ForbiddenError("403", required_scopes=("read:rooms",))], ids=str
+)
+def test_a_type_that_an_experiment_lists_is_not_absent_where_its_rooms_lists_are_refused(
+    tmp_path, data_type, refusal
+):
+    api = SmallApi({data_type: [{"id": "v1"}], "rooms": [{"id": "r1", "status": "completed"}]})
+    api.other = lambda path, params: refusal if path.startswith(f"data/{data_type}/room") else None
+    report = night(api, tmp_path, data_type)
+    assert report.exit_status == Exit.INCOMPLETE
+    assert "of which another list has rows" in said(report)
+
+
+def test_a_type_that_one_room_has_is_not_absent_whatever_the_words_of_the_next_ones_404(tmp_path):
+    rooms = ["r1", "r2", "r3"]
+    rows = [{"roomId": room, "name": "score", "value": 1} for room in ("r1", "r3")]
+    api = SmallApi({"rooms": [{"id": room, "status": "completed"} for room in rooms], "variables": rows})
+    api.other = lambda path, params: no_route() if path == "data/variables/room/r2" else None
+    report = night(api, tmp_path, "rooms", "variables")
+    assert report.exit_status == Exit.COMPLETE
+    assert len(held(tmp_path, "variables")) == 2

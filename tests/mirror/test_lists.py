@@ -211,7 +211,7 @@ def test_fault_10_a_page_that_times_out_midway_while_large_pages_wait_behind_it_
     assert reading.claims.rows == 800
 
 
-@pytest.mark.parametrize("failure", [IntermediaryError("HTML"), ForbiddenError("403")])
+@pytest.mark.parametrize("failure", [IntermediaryError("HTML")])
 def test_a_page_that_fails_for_good_fails_the_reading_with_that_error(failure: UpstreamError) -> None:
     async def fail(ask: Ask) -> None:
         if ask.offset == 27:
@@ -228,6 +228,7 @@ def test_a_page_that_fails_for_good_fails_the_reading_with_that_error(failure: U
     [
         (CorruptError("another list's"), "no rows are given beyond the first 28 (another list's)"),
         (InvalidParameterError("400"), "no rows are given beyond the first 28 (400)"),
+        (ForbiddenError("403"), "no rows are given beyond the first 28 (403)"),
         (NotFoundError("404"), ""),
     ],
 )
