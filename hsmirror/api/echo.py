@@ -116,8 +116,9 @@ def _is_named(page: Page, key: ListKey) -> bool:
 
 
 def _require_rows_of_key(page: Page, key: ListKey, *, is_confirmed: bool) -> None:
-    """Rows that all name another room, person or experiment are another list's, unless the answer says otherwise.
+    """Rows that all name another room, person or experiment are another list's, unless told otherwise.
 
+    What an answer says of itself counts more.
     A room's list may have rows of its break-out rooms as well; they are filed by what they say.
     """
     if is_confirmed or not key.experiment or key.data_type.name == "deployments":
