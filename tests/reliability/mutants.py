@@ -490,8 +490,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "signatures stay in rows",
         "api/signatures.py",
-        "        if self._signature.has(parameter):",
-        "        if False:",
+        "            if each in signature:",
+        "            if False:",
         ("tests/api/test_signatures.py",),
     ),
     Mutant(
