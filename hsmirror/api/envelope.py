@@ -95,8 +95,8 @@ _decode_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _UTF8_PIECE_BYTES = 1 << 16
 
 
-def parse_page(body: bytes, data_type: DataType) -> Page:
-    """Take one list answer apart.
+def parse_page(body: bytes, data_type: DataType, words: ServerWords = printable) -> Page:
+    """Take one list answer apart, its warnings as `words` leaves them.
 
     Raises:
         CorruptError: not UTF-8, not JSON, not an envelope with a list of rows, or an error under 200.
@@ -107,7 +107,7 @@ def parse_page(body: bytes, data_type: DataType) -> Page:
     except RecursionError:
         raise CorruptError("the answer is nested too deeply to be a list of rows") from None
     except msgspec.DecodeError:
-        return _parse_page_slowly(body, data_type)
+        return _parse_page_slowly(body, data_type, words)
     if envelope.status != "success":
         raise CorruptError("an error came under status 200")
     rows: Sequence[Row] = envelope.data
@@ -118,7 +118,7 @@ def parse_page(body: bytes, data_type: DataType) -> Page:
         keys = read_keys(body, data_type)
     except (msgspec.DecodeError, RecursionError):
         keys = read_keys_row_by_row(rows, data_type)
-    return _page(rows, keys, bytes(envelope.metadata), beside, len(body))
+    return _page(rows, keys, bytes(envelope.metadata), beside, len(body), words)
 
 
 def _taken_apart(body: bytes) -> tuple[_Envelope, dict[str, Any]]:
@@ -242,16 +242,17 @@ def _page(
     metadata: bytes,
     beside: Mapping[str, Any],
     size_bytes: int,
+    words: ServerWords,
 ) -> Page:
     claims = loads(metadata.decode())
     if not isinstance(claims, dict):
         claims = {}
-    said = tuple(printable(text) for text in list_claims.warnings(claims, beside)[:20])
+    said = tuple(words(text) for text in list_claims.warnings(claims, beside)[:20])
     pagination = list_claims.pagination(claims, beside)
     return Page(rows, keys.ids, keys.rooms, pagination, said, metadata, size_bytes, keys.experiments)
 
 
-def _parse_page_slowly(body: bytes, data_type: DataType) -> Page:
+def _parse_page_slowly(body: bytes, data_type: DataType, words: ServerWords) -> Page:
     parts = members(body.decode(), "the answer")
     if parts.get("status", '"success"') != '"success"':
         raise CorruptError("an error came under status 200")
@@ -260,4 +261,4 @@ def _parse_page_slowly(body: bytes, data_type: DataType) -> Page:
     rows = [one_line(text.encode()) for text in elements(parts["data"])]
     metadata = parts.get("metadata", "{}").encode()
     beside = {name: loads(text) for name, text in parts.items() if name not in {"data", "metadata", "status"}}
-    return _page(rows, read_keys_row_by_row(rows, data_type), metadata, beside, len(body))
+    return _page(rows, read_keys_row_by_row(rows, data_type), metadata, beside, len(body), words)

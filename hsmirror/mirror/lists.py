@@ -128,8 +128,8 @@ def path_segment(text: str) -> str:
 
 def _parsed(key: ListKey, asked: Mapping[str, str], answer: AnswerLike) -> Page:
     """One page that is the answer to what was asked, with what its header says of it."""
-    page = require_answer(parse_page(answer.body, key.data_type), key, asked)
-    if page.warnings:
+    page = require_answer(parse_page(answer.body, key.data_type, answer.words), key, asked)
+    if page.warnings:  # what it answered instead of what was asked, too
         page = replace(page, warnings=tuple(map(answer.words, page.warnings)))
     if answer.has_next_link:
         page = replace(page, pagination=replace(page.pagination, has_more=True))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hsmirror.api.envelope import parse_error
+from hsmirror.api.data_types import DATA_TYPES
+from hsmirror.api.envelope import parse_error, parse_page
 from hsmirror.api.words import ServerWords, printable
 from hsmirror.model import Secret
 
@@ -67,6 +69,15 @@ def test_fault_116_no_part_of_the_key_is_told_wherever_a_text_is_cut(
     assert len(shown) <= 300
     assert shown.isprintable()
     assert not [at for at in range(len(part) - 7) if part[at : at + 8] in shown]
+
+
+@pytest.mark.parametrize("before", range(280, 300))
+@pytest.mark.parametrize("envelope", ['{"data":[],"metadata":%s}', '{"data":[],"a":"\\ud800","metadata":%s}'])
+def test_fault_116_no_part_of_the_key_is_told_where_a_warning_is_cut_short(before: int, envelope: str) -> None:
+    bare = TEXT.removeprefix("hst_live_")
+    body = envelope % json.dumps({"_warnings": [f"{'x' * (before - 1)} {bare}"]})
+    (warning,) = parse_page(body.encode(), DATA_TYPES["events"], ServerWords(Secret(KEY))).warnings
+    assert bare[:4] not in warning
 
 
 def test_fault_62_an_answer_does_not_hold_the_key() -> None:
