@@ -196,14 +196,16 @@ class PendingReceipt(
 class AbsenceReceipt(
     msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag_field="kind", tag="absent"
 ):
-    """A newer endpoint that this server lacks, or this key may not read; it is not asked again for a while."""
+    """That no room had a type that is listed by room alone; an empty `why`: one has it now.
+
+    `until_epoch` and `key_mark` are read from receipts of older versions, which count for nothing.
+    """
 
     what: str
     why: str
     since: str = ""
     until_epoch: float = 0.0
     key_mark: str = ""
-    """Where it is the key that lacks a scope: a few bits of the key's hash, so that another key is tried."""
 
     @property
     def key(self) -> str:

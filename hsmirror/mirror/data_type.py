@@ -44,7 +44,13 @@ from hsmirror.mirror.outcome import Outcome
 from hsmirror.mirror.plan import Way, choose_way, narrowed, pages
 from hsmirror.mirror.reading import OnRows, ProvenList, RoomsUntoldError, proven_list
 from hsmirror.mirror.report import TypeReport
-from hsmirror.mirror.roomless import are_rows_distinct, ends_at, read_roomless
+from hsmirror.mirror.roomless import (
+    are_all_in_rooms,
+    are_rows_distinct,
+    ends_at,
+    is_whole_list,
+    read_roomless,
+)
 from hsmirror.mirror.rooms import ExperimentRooms
 from hsmirror.mirror.wanted import Wanted
 from hsmirror.model import DataType, ListKey, Scope
@@ -424,11 +430,11 @@ class TypeMirror:
         was_proven = self._held is None or not self._held.is_unread
         is_to_be_met = self._window.is_whole and of_no_room.is_intact and was_proven and not has_roomless
         is_met = is_to_be_met and self._total == in_rooms
-        if is_met and await self._is_told_whole(key) and await are_rows_distinct(self._context, key, rooms):
+        if is_met and await self._is_shown_to_be_met(key, rooms):
             return
         try:
             with self._listed():
-                await read_roomless(
+                self._total = await read_roomless(
                     self._context,
                     key,
                     rooms,
@@ -441,30 +447,41 @@ class TypeMirror:
             why = f"which rows belong to no room cannot be told: {error}"
             self._outcome.fail(f"{why}; run `hsmirror verify --repair`, and sync again")
 
+    async def _is_shown_to_be_met(self, key: ListKey, rooms: Sequence[str]) -> bool:
+        """Have the rooms the rows that the experiment lists? That they are as many is known."""
+        page = self._first_page
+        if page is not None and is_whole_list(page):
+            return await are_all_in_rooms(self._context, key, page, rooms)
+        return await self._is_told_whole(key) and await are_rows_distinct(self._context, key, rooms)
+
     async def _is_told_whole(self, key: ListKey) -> bool:
         """Do all pages of the experiment's list that tell of its end say that its total is all?"""
         if self._was_read_to_its_end or self._total is None:
             return self._was_read_to_its_end
-        return await ends_at(self._context.reader, key, self._total, self._first_page)
+        return await ends_at(self._context.reader, key, self._total)
 
-    async def _read_other_rooms(self, known: Sequence[str], again: Sequence[str]) -> list[str]:
+    async def _read_other_rooms(
+        self, known: Sequence[str], again: Sequence[str], total: int | None
+    ) -> list[str]:
         """Rooms that have been opened since the rooms were listed.
 
         Those that were left alone are read, too, and those that may have got rows since they were read.
         """
         listed = dict.fromkeys((*await self._rooms.listed_again(), *again))
-        new = [room for room in listed if room not in set(known)]
-        others = [room for room in known if room not in self._outcome.read_at or self._is_open(room)]
+        older = set(known)
+        new = [room for room in listed if room not in older]
+        # A list that is as long as before the rooms were read has got no row since, as far as a number tells.
+        has_grown = total is None or total != self._total
+        others = [
+            room for room in known if has_grown or room not in self._outcome.read_at or self._is_open(room)
+        ]
         await self._read_rooms(list(dict.fromkeys((*new, *(others if self._window.is_whole else ()), *again))))
         return new
 
     def _is_open(self, room: str) -> bool:
-        """May it still get rows? A room is not expected to change once it has ended long enough ago.
-
-        Where the server names no total, late rows would not show otherwise.
-        """
+        """May it still get rows? A room is not expected to change once it has ended long enough ago."""
         state = self._states.get(room)
-        if self._total is None or state is None or state.finished_at is None:
+        if state is None or state.finished_at is None:
             return True
         return self._context.clock.epoch() < state.finished_at + self._policy.settle_seconds
 
@@ -476,7 +493,8 @@ class TypeMirror:
         if not (self._lists.lacking and self._is_by_room_alone and self._rooms.are_listed):
             return
         listed = await self._rooms.listed_again()
-        await self._read_rooms([room for room in listed if room not in set(rooms)])
+        known = set(rooms)
+        await self._read_rooms([room for room in listed if room not in known])
         if gone := sorted(set(self._lists.lacking).difference(listed)):
             self._outcome.fail(
                 f"room {gone[0]} went while the rooms were read; its rows may be in another one now: run again",

@@ -30,7 +30,7 @@ from hsmirror.mirror.reading import ProvenList
 from hsmirror.mirror.report import Problem
 from hsmirror.mirror.settle import Settled, Shelf
 from hsmirror.mirror.write import rows_of, write_rows
-from hsmirror.model import DataType, Window
+from hsmirror.model import DataType, Scope, Window
 
 _TIMELINE_MEMBERS = ("timeline", "variableNames", "matrixColumns", "droppedWrites", "mode")
 
@@ -201,7 +201,8 @@ class Outcome:
         waiting = iter(rooms)
         while some := list(islice(waiting, _ROOMS_SETTLED_AT_ONCE)):
             await self._settle_some(found, some, asked)
-        if others := [room for room in found.parts if room not in set(rooms)]:
+        own = set(rooms)
+        if others := [room for room in found.parts if room not in own]:
             await self._file_elsewhere(found, others, list_of=rooms[0])
         self.rows_read += found.rows
         if not found.is_proven:
@@ -218,10 +219,14 @@ class Outcome:
     def is_wrong_total(self, found: ProvenList) -> bool:
         """Has it stood for long enough that the list falls short of its total? Not where it looks cut off."""
         has_stood = self.differences.has_stood(found.of_room, found.short_by, self._context.clock.epoch())
-        return has_stood and found.short_by > 0 and not (found.looks_capped and found.of_room)
+        return has_stood and found.short_by > 0 and not self._is_cut_off(found)
+
+    def _is_cut_off(self, found: ProvenList) -> bool:
+        """Does it look cut off, and is there no shorter list that shows the rest?"""
+        return found.looks_capped and (bool(found.of_room) or Scope.ROOM not in self._type.scopes)
 
     def _when_it_counts(self, found: ProvenList) -> str:
-        if not found.short_by or (found.looks_capped and found.of_room):
+        if not found.short_by or self._is_cut_off(found):
             return ""
         hours = ceil(self._context.policy.settle_seconds / 3600)
         return f"; it is read again each night until that has stood for {hours} h"
@@ -262,12 +267,12 @@ class Outcome:
         That says nothing about the other room's list.
         """
         asked = Asked(self._type, is_proven=False, only_adds=True)
-        known = [room for room in others if room is not None and self._is_known(room)]
+        known = dict.fromkeys(room for room in others if room is not None and self._is_known(room))
         for room in known:
             await self._settle_some(found, [room], asked)
         if known:
-            self.note(f"the list of room {list_of} has rows of {_named(known)}; they are filed there")
-        if unknown := [room for room in others if room not in set(known)]:
+            self.note(f"the list of room {list_of} has rows of {_named(list(known))}; they are filed there")
+        if unknown := [room for room in others if room not in known]:
             self.fail(
                 f"the list of room {list_of} has rows of {_named(unknown)}, which the server does not list as "
                 "this experiment's; they were left out",

@@ -12,6 +12,7 @@ import anyio.to_thread
 from hsmirror.api.envelope import Page
 from hsmirror.api.paging import Ask
 from hsmirror.api.rows import Row
+from hsmirror.api.signatures import content_of
 from hsmirror.archive.shards import StagedPart
 from hsmirror.errors import DamagedError, InvalidParameterError, NotFoundError
 from hsmirror.mirror.context import Context
@@ -33,14 +34,14 @@ async def read_roomless(
     outcome: Outcome,
     *,
     on_rows: OnRows | None,
-    read_other_rooms: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
+    read_other_rooms: Callable[[Sequence[str], int | None], Awaitable[Sequence[str]]],
     are_rooms_known: bool,
-) -> None:
-    """Read the experiment's list, and keep what none of `rooms` has; those are held already.
+) -> int | None:
+    """Read the experiment's list, and keep what none of `rooms` has; those are held already. Gives its total.
 
     `read_other_rooms` reads the given rooms again, those that have been opened meanwhile, which it gives back,
-    and those that were left alone: their rows are not without a room. Where rooms are not known, what seems to
-    belong to none may be a new one's, and is not filed.
+    and those that may have got rows, now that the list has this total: they are not without a room. Where rooms
+    are not known, what seems to belong to none may be a new one's, and is not filed.
 
     Raises:
         UpstreamError: the list cannot be read.
@@ -51,14 +52,12 @@ async def read_roomless(
         listed = await anyio.to_thread.run_sync(found.parts.take_all)
         beyond = await anyio.to_thread.run_sync(_beyond, context, key, listed, rooms)
         if beyond.is_news:
-            rooms = [*rooms, *await read_other_rooms(beyond.rooms)]
+            rooms = [*rooms, *await read_other_rooms(beyond.rooms, found.total)]
             beyond = await anyio.to_thread.run_sync(_beyond, context, key, listed, rooms)
     left = beyond.of_no_room
-    if why := _do_not_fit(
-        key, found.rows, beyond, outcome.upstream_rows_of(rooms), are_rooms_known=are_rooms_known
-    ):
+    if why := _do_not_fit(key, found.rows, beyond, are_rooms_known=are_rooms_known):
         outcome.fail(f"{why}; run again", is_unproven=True)
-        return
+        return found.total
     still = await anyio.to_thread.run_sync(_still_roomless, context, key, rooms, beyond.identity)
     await outcome.take_out_of_no_room(still)
     await outcome.settle(replace(found, parts=Parts.sealed({None: left})), [None], are_gone=bool(found.rows))
@@ -66,33 +65,56 @@ async def read_roomless(
         identity = identity_of(key.data_type)
         roomless = {identity(row) for row in rows_of_staged(left)}
         on_rows([(None, row) for _, row in seen if identity(bytes(row)) in roomless])
+    return found.total
 
 
-def _do_not_fit(key: ListKey, listed: int, beyond: _Beyond, of_rooms: int, *, are_rooms_known: bool) -> str:
+def _do_not_fit(key: ListKey, listed: int, beyond: _Beyond, *, are_rooms_known: bool) -> str:
     """Why what the experiment lists and what its rooms have do not make one whole; empty where they do."""
     rows = sum(part.rows for part in beyond.of_no_room)
     if beyond.rooms:
         return f"rows of room {beyond.rooms[0]} came while its list was read"
     if rows and not are_rooms_known:
         return f"{rows} rows are in none of the rooms that are known, and the server lists no rooms"
-    if key.window.is_whole and rows != listed - of_rooms:
+    if key.window.is_whole and rows + beyond.in_rooms != listed:
         return (
-            f"the experiment lists {listed} rows and its rooms {of_rooms}, but {rows} of the former are in no "
-            "room: the lists do not fit together"
+            f"the experiment lists {listed} rows, of which {rows} are in no room, and its rooms have "
+            f"{beyond.in_rooms} of them: the lists do not fit together"
         )
     return ""
 
 
-async def ends_at(reader: ListReader, key: ListKey, total: int, first_page: Page | None) -> bool:
-    """Does the last page of a list say that `total` rows are all? One request, unless the first page is it."""
-    page, rows = first_page, 0 if first_page is None else len(first_page.rows)
-    if page is None or rows < total:
-        last = max(0, total - 1)
-        try:
-            page = await reader.page(key, Ask(last, 2))
-        except (InvalidParameterError, NotFoundError):
-            return False
-        rows = last + len(page.rows)
+async def are_all_in_rooms(context: Context, key: ListKey, page: Page, rooms: Sequence[str]) -> bool:
+    """Are the rows of a page, which is the whole list of the experiment, those of its rooms?
+
+    Raises:
+        DamagedError: a shard does not give its rows.
+    """
+
+    def look() -> bool:
+        listed = [content_of(row) for row in page.rows]
+        of_rooms = partial(_rows_of_rooms, context, key, rooms)
+        identity = by_content_where_ids_conflict(identity_of(key.data_type), listed, of_rooms())
+        return next(_row_set(of_rooms(), identity).without(listed), None) is None
+
+    return await anyio.to_thread.run_sync(look, limiter=context.settling)
+
+
+def is_whole_list(page: Page) -> bool:
+    """Does the first page of a list say that it is all of it?"""
+    return _says_all(page, rows=len(page.rows), total=len(page.rows))
+
+
+async def ends_at(reader: ListReader, key: ListKey, total: int) -> bool:
+    """Does the last page of a list say that `total` rows are all? One request."""
+    last = max(0, total - 1)
+    try:
+        page = await reader.page(key, Ask(last, 2))
+    except (InvalidParameterError, NotFoundError):
+        return False
+    return _says_all(page, rows=last + len(page.rows), total=total)
+
+
+def _says_all(page: Page, *, rows: int, total: int) -> bool:
     claims = page.pagination
     is_end = claims.has_more is not True and claims.total == rows == total
     return is_end and not (page.warnings or page.age_seconds)
@@ -152,15 +174,19 @@ class _Beyond:
     """
 
     of_no_room: list[StagedPart]
+    in_rooms: int
+    """Rows of the rooms that the experiment lists, too: more than it lists where one is in two rooms."""
     rooms: list[str]
     is_news: bool
     identity: Identity
 
 
 def _beyond(context: Context, key: ListKey, listed: PartsByRoom, rooms: Sequence[str]) -> _Beyond:
-    everything = (row for parts in listed.values() for row in rows_of_staged(parts))
+    def everything() -> Iterator[bytes]:
+        return (row for parts in listed.values() for row in rows_of_staged(parts))
+
     of_rooms = partial(_rows_of_rooms, context, key, rooms)
-    identity = by_content_where_ids_conflict(identity_of(key.data_type), everything, of_rooms())
+    identity = by_content_where_ids_conflict(identity_of(key.data_type), everything(), of_rooms())
     in_rooms = _row_set(of_rooms(), identity)
     left = write_rows(in_rooms.without(rows_of_staged(listed.get(None, []))), context.staging.builder())
     others = [
@@ -169,7 +195,9 @@ def _beyond(context: Context, key: ListKey, listed: PartsByRoom, rooms: Sequence
         if room is not None and next(in_rooms.without(rows_of_staged(parts)), None) is not None
     ]
     is_news = bool(others) or _is_news(context, key, left, identity)
-    return _Beyond(left, others, is_news, identity)
+    # Rows of rooms that the experiment does not list went meanwhile, or before.
+    gone = sum(1 for _ in _row_set(everything(), identity).without(of_rooms()))
+    return _Beyond(left, sum(1 for _ in of_rooms()) - gone, others, is_news, identity)
 
 
 def _is_news(context: Context, key: ListKey, left: Sequence[StagedPart], identity: Identity) -> bool:

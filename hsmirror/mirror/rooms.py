@@ -317,9 +317,7 @@ class ExperimentRooms:
     def _doubt(self, data_type: DataType, listed: ProvenIds | None) -> None:
         if listed is None:
             return
-        if data_type is _ROOMS and listed.shortfall:
-            self._context.tally.note(f"rooms of {self._wanted.experiment}: {listed.shortfall}")
-        elif None in (each for each, _ in listed.found):
+        if None in (each for each, _ in listed.found):
             self.doubt = f"the list of {data_type.name} has rows without an id"
         elif doubt := listed.doubt or listed.shortfall:
             self.doubt = f"the list of {data_type.name} is not proven: {doubt}"
