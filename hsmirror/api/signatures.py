@@ -131,11 +131,11 @@ _WORDS: Final = {
     # In hexadecimal: controls, blank, quotes, `#&<>?` and the backslash, none of which a URL holds.
     b"FOREIGN": rb"(?:[01][0-9a-fA-F]|2[02367]|3[cefCEF]|5[cC])",
     # Percent-encoded, within so many other URLs.
-    b"PERCENT": rb"%(?:25)*",
+    b"PERCENT": rb"%(?:25)*+",
 }
 
 _JOINT: Final = _compiled(
-    rb"([?#\x00-\x20\"'<>`\x7f&%\\](?:(?<=[^&%\\])|(?<=%)(?:25)*(?:3[fF]|2[36])(?:amp%(?:25)*3[bB])?"
+    rb"([?#\x00-\x20\"'<>`\x7f&%\\](?:(?<=[^&%\\])|(?<=%)(?:25)*+(?:3[fF]|2[36])(?:amp%(?:25)*+3[bB])?"
     rb"|(?<=&)(?:(?:amp;|#38;|#[xX]0*26;)+|#(?:63|35|[xX]0*(?:3[fF]|23));|(?!#[\dxX]|quot;|apos;|[lg]t;)"
     rb"|(?:quot|apos|[lg]t|#34|#39|#[xX]0*2[27]|#[xX]0*3[ceCE]);)"
     rb"|(?<=\\)(?<!\\\\)(?:(?:\\{7}|\\{3}|\\)?(?:u00|x)(?:3[fF]|2[36])(?:amp;)*"
@@ -143,13 +143,13 @@ _JOINT: Final = _compiled(
 )
 """What stands before a parameter, or between what is of one URL and what is not."""
 
-_is_start = _whole(rb"\?|#|(?:%(?:25)*|\\+(?:u00|x)|&#x0*)(?:3f|23);?|&#(?:63|35);")
-_is_ampersand = _whole(rb"&(?:amp;|#38;|#x0*26;)*|(?:%(?:25)*|\\+(?:u00|x))26(?:amp.*)?")
+_is_start = _whole(rb"\?|#|(?:%(?:25)*+|\\+(?:u00|x)|&#x0*)(?:3f|23);?|&#(?:63|35);")
+_is_ampersand = _whole(rb"&(?:amp;|#38;|#x0*26;)*|(?:%(?:25)*+|\\+(?:u00|x))26(?:amp.*)?")
 
 _PARAMETER: Final = _compiled(
     rb"([\w.\-]++)(?:=|PERCENT3[dD]|ESCAPE(?:u00|x)3[dD]|&#(?:61|[xX]0*3[dD]);)"
     rb"((?:[\w\-=+]++|(?:@|PERCENT40)[a-z0-9\-]+(?:\.[a-z0-9\-]+)*"
-    rb"|%(?!(?:25)*(?:FOREIGN|2[89cC]|[57][bBdD]|60))[0-9a-fA-F]{2}"
+    rb"|%(?!(?:25)*+(?:FOREIGN|2[89cC]|[57][bBdD]|60))[0-9a-fA-F]{2}"
     rb"|\\*/(?=[\w+=%/*\\])|ESCAPEu00(?:2[bBfF5]|3[dD]|7[eE])"
     rb"|&#(?:43|47|61|[xX]0*(?:2[bBfF]|3[dD]));|~+(?=[\w%\-*/])|\*(?=[~!/])|!(?=/)"
     rb"|[.:](?=[\w\-]*(?:\d|[a-z][A-Z])|[\w\-]{20})|;(?=\d{10}))*+)"
@@ -168,7 +168,7 @@ def _judged_joint(text: bytes) -> _Joint:
     starts = _is_start(text) is not None
     if not starts and not _is_ampersand(text):
         return _Joint(None)
-    percent = re.match(rb"%((?:25)*)", text)
+    percent = re.match(rb"%((?:25)*+)", text)
     return _Joint(1 + len(percent[1]) // 2 if percent else 0, starts)
 
 
@@ -176,12 +176,12 @@ _JOINTS: Final = _Known(_judged_joint)
 
 
 # --- where a URL stands ------------------------------------------------------------------------------------
-_SLASHES: Final = re.compile(rb"(?i)(?<!\\)\\++(?:/|u002f)|%(?:25)*2f|&#(?:47|x0*2f);")
-_COLONS: Final = re.compile(rb"(?i)(?<!\\)\\++u003a|%(?:25)*3a|&#(?:58|x0*3a);")
+_SLASHES: Final = re.compile(rb"(?i)(?<!\\)\\++(?:/|u002f)|%(?:25)*+2f|&#(?:47|x0*2f);")
+_COLONS: Final = re.compile(rb"(?i)(?<!\\)\\++u003a|%(?:25)*+3a|&#(?:58|x0*3a);")
 _UNICODE: Final = re.compile(rb"(?<!\\)\\++u[0-9a-fA-F]{4}")
 _INNER_BREAKS: Final = re.compile(rb"(?i)[=?&+]|%(?:20|0[9ad]|2[27]|3[ce])")
 _PATH: Final = re.compile(
-    rb"(?i)(?:\A|[^\w\-.~%/]|%(?:25)*3d)(?:\.{0,2}|[\w\-]++(?:\.[\w\-]++)++(?::\d++)?)/"
+    rb"(?i)(?:\A|[^\w\-.~%/]|%(?:25)*+3d)(?:\.{0,2}|[\w\-]++(?:\.[\w\-]++)++(?::\d++)?)/"
     rb"|\.(?:mp[34]|m4[av]|webm|mov|mkv|ogg|opus|wav|m3u8|png|jpe?g|gif|webp|svg|pdf|zip|gz|json|csv|txt|vtt)\Z"
 )
 
@@ -195,8 +195,8 @@ def _has_url(text: bytes) -> bool:
 # --- the cut -----------------------------------------------------------------------------------------------
 _ADDRESS_MEMBER: Final = re.compile(rb'("(?:downloadUrl|url)"\s*:\s*")((?:[^"\\]++|\\.)*+)')
 _ANY_PARAMETER: Final = re.compile(
-    rb"[?#&;\\%](?:(?<=[?#&;])|(?<=\\)(?:u00|x)(?:3[fF]|2[36])|(?<=%)(?:25)*(?:3[fF]|2[36])(?:amp%(?:25)*3[bB])?)"
-    rb"([\w.\-]++)(?:=|%(?:25)*3[dD]|\\+(?:u00|x)3[dD]|&#(?:61|[xX]0*3[dD]);)(?=((?:[\w\-+=~.:]++|%(?!(?:25)*26)){0,24}+))"
+    rb"[?#&;\\%](?:(?<=[?#&;])|(?<=\\)(?:u00|x)(?:3[fF]|2[36])|(?<=%)(?:25)*+(?:3[fF]|2[36])(?:amp%(?:25)*+3[bB])?)"
+    rb"([\w.\-]++)(?:=|%(?:25)*+3[dD]|\\+(?:u00|x)3[dD]|&#(?:61|[xX]0*3[dD]);)(?=((?:[\w\-+=~.:]++|%(?!(?:25)*+26)){0,24}+))"
 )
 _MOST_CUTS: Final = 8
 """More than one only where what is left of two parameters is a third."""
@@ -365,7 +365,8 @@ class _Cut:
         while self._queries and self._queries[-1].depth >= depth:
             query = self._queries.pop()
             was_url = was_url or query.is_of_url
-            self._take_out(query.parameters, query.signature(always=self._always))
+            if signature := query.signature(always=self._always):
+                self._take_out(query.parameters, signature)
         return was_url
 
     def _take_out(self, parameters: list[_Parameter], signature: set[_Parameter]) -> None:
