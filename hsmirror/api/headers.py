@@ -12,6 +12,8 @@ from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from functools import lru_cache
 
+from hsmirror.api.words import printable
+
 LONGEST_RETRY_AFTER_SECONDS = 3600.0
 """The longest window that the API documents; a server that asks for more is asked again after it."""
 
@@ -51,8 +53,8 @@ def retry_after_seconds(value: str | None, *, now_epoch: float) -> float | None:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
 
 
-def etag(value: str | None) -> str | None:
-    """An `ETag` as it can be stored and sent back; None where it is absent, or not of printable ASCII."""
+def validator(value: str | None) -> str | None:
+    """An `ETag` or the like as it can be stored and sent back; None where there is none of printable ASCII."""
     return value if value and value.isascii() and value.isprintable() and len(value) <= 1024 else None
 
 
@@ -135,12 +137,12 @@ class Version:
 
 def version(headers: dict[str, str]) -> Version:
     """The version that a storage answer's (lower-cased) header fields name."""
-    modified = headers.get("last-modified")
+    modified = validator(headers.get("last-modified"))
     at, now = http_date(modified), http_date(headers.get("date"))
-    version_id = headers.get("x-amz-version-id")
+    version_id = validator(headers.get("x-amz-version-id"))
     return Version(
-        etag=etag(headers.get("etag")),
-        generation=headers.get("x-goog-generation"),
+        etag=validator(headers.get("etag")),
+        generation=validator(headers.get("x-goog-generation")),
         version_id=None if version_id == "null" else version_id,  # a bucket that keeps no versions
         modified=None if at is None else modified,
         is_modified_strong=at is not None and now is not None and now - at >= _MODIFIED_BEFORE_SECONDS,
@@ -149,11 +151,12 @@ def version(headers: dict[str, str]) -> Version:
 
 
 def content_coding(headers: dict[str, str]) -> str:
-    """How an answer's bytes are encoded (`gzip`, `br`); empty where they are not."""
+    """How an answer's bytes are encoded: `gzip`, `br`, `unknown` for what cannot be shown; empty where not."""
     codings = headers.get("content-encoding", "").lower().replace("x-gzip", "gzip").split(",")
     named = [each.strip() for each in codings]
     # Amazon keeps the name of how an object was uploaded; its bytes are plain all the same.
-    return ",".join(each for each in named if each not in {"", "identity", "aws-chunked"})
+    encoded = (each for each in named if each not in {"", "identity", "aws-chunked"})
+    return ",".join(printable(each) or "unknown" for each in encoded)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from hsmirror.api.wire import (
     skew_seconds,
     translated,
 )
+from hsmirror.api.words import printable
 from hsmirror.clock import Clock
 from hsmirror.errors import (
     AddressExpiredError,
@@ -213,7 +214,7 @@ class StorageHosts:
             _body=body_of(response, Speed(self._clock)),
             _label=label,
             stop=stop,
-            media_type=headers.get("content-type", "").partition(";")[0].strip(),
+            media_type=printable(headers.get("content-type", "").partition(";")[0].strip()),
         )
 
     async def _file_error(

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hsmirror.api.envelope import ErrorEnvelope, parse_error
-from hsmirror.api.headers import content_range, etag, retry_after_seconds
+from hsmirror.api.headers import content_range, retry_after_seconds, validator
 from hsmirror.errors import RefusedAddressError, ThrottledError, UpstreamError
 
 REQUESTS = settings(max_examples=50)
@@ -47,6 +47,10 @@ FIELDS = st.lists(
                 b"Retry-After",
                 b"Date",
                 b"ETag",
+                b"Last-Modified",
+                b"x-goog-generation",
+                b"x-goog-stored-content-encoding",
+                b"x-amz-version-id",
                 b"x-goog-hash",
                 b"x-amz-checksum-crc32c",
                 b"X-RateLimit-Remaining",
@@ -135,6 +139,10 @@ def test_fault_17_to_20_any_answer_of_the_api_is_a_body_or_one_of_our_errors(ans
 
 @given(answer=answers(), start=st.sampled_from([0, 5]))
 @example(answer=b'HTTP/1.1 200 OK\r\nETag: "\xff"\r\nContent-Length: 1\r\n\r\nx', start=0)
+@example(answer=b"HTTP/1.1 200 OK\r\nx-goog-generation: \xff\r\nContent-Length: 1\r\n\r\nx", start=0)
+@example(answer=b"HTTP/1.1 200 OK\r\nx-amz-version-id: \xff\r\nContent-Length: 1\r\n\r\nx", start=0)
+@example(answer=b"HTTP/1.1 200 OK\r\nContent-Encoding: \xff\r\nContent-Length: 1\r\n\r\nx", start=0)
+@example(answer=b"HTTP/1.1 200 OK\r\nContent-Type: \x9b\xff\r\nContent-Length: 1\r\n\r\nx", start=0)
 @example(answer=redirect(b"http://a..localhost/"), start=0)
 @example(answer=redirect(b"http://127.0.0.1:1/\x00"), start=0)
 @REQUESTS
@@ -152,7 +160,8 @@ def test_fault_29_to_35_any_answer_of_a_storage_host_is_a_stream_or_one_of_our_e
             assert stream.start in {0, start}
             assert stream.total_bytes is None or stream.total_bytes >= 0
             assert len(body) <= len(answer)
-            msgspec.json.encode((stream.etag, stream.hashes.md5, stream.hashes.crc32c, stream.hashes.sha256))
+            msgspec.json.encode((stream.version, stream.hashes))
+            assert stream.media_type.isprintable()
             assert all("x-api-key" not in heard.headers for heard in server.heard)
 
     asyncio.run(ask())
@@ -180,14 +189,14 @@ async def test_fault_39_a_storage_host_that_redirects_to_no_address_is_refused(l
 @given(value=st.none() | st.text(max_size=20) | st.binary(max_size=20).map(lambda raw: raw.decode("latin-1")))
 @example(value='"\udcff"')
 @example(value='"' + "x" * 5000 + '"')
-def test_an_etag_is_kept_only_if_it_can_be_stored_and_sent_back(value: str | None) -> None:
-    kept = etag(value)
+def test_a_validator_is_kept_only_if_it_can_be_stored_and_sent_back(value: str | None) -> None:
+    kept = validator(value)
     assert kept is None or (kept == value and kept.isascii() and kept.isprintable())
 
 
-@pytest.mark.parametrize("value", ['"abc"', 'W/"1-2"', "0x8D4BCC2E4835CD0"])
-def test_an_ordinary_etag_is_kept(value: str) -> None:
-    assert etag(value) == value
+@pytest.mark.parametrize("value", ['"abc"', 'W/"1-2"', "0x8D4BCC2E4835CD0", "1700000000000000"])
+def test_an_ordinary_validator_is_kept(value: str) -> None:
+    assert validator(value) == value
 
 
 @given(body=st.sampled_from(["code", "message", "required"]), text=st.text(max_size=400))
