@@ -375,7 +375,7 @@ async def test_fault_45_hostile_rooms_and_recordings_get_safe_reversible_names_t
     assert len(shards(archive, EXPERIMENT, "events")) == len(HOSTILE)
     files = {receipt["recording_id"]: receipt for receipt in receipts(archive, kind="file")}
     for number, each in enumerate(HOSTILE):
-        assert (archive / files[each]["path"]).read_bytes() == f"film /{number}.mp4".encode()
+        assert (archive / files[each]["path"]).read_bytes() == f"film:/{number}.mp4".encode()
     (sums,) = [line for line in (archive / "SHA256SUMS").read_text().split("\n") if not line]
     assert sums == ""
     assert verify(archive).is_sound
