@@ -254,6 +254,9 @@ class ExperimentRooms:
             return None
         if people is not None and (doubt := people.doubt or people.shortfall):
             self.selection_doubt = f"the list of participants is not proven, there may be more rooms: {doubt}"
+        held = self._context.held.rooms_upstream(self._wanted.experiment)
+        if people is not None and not people.found and held:
+            self.selection_doubt = f"the server lists no participants, where {len(held)} rooms are held"
         return people
 
     async def _rooms_to_look_in(self) -> list[str]:

@@ -283,3 +283,12 @@ def test_a_wanted_room_that_an_unproven_list_lacks_leaves_what_is_asked_for_inco
     assert len(held(tmp_path, "events")) == 2 * ("r1" in rooms)
     assert report.experiments[0].is_complete == ("r2" not in rooms)
     assert ("room r2 is not listed, and the list of rooms is not proven" in said(report)) == ("r2" in rooms)
+
+
+def test_no_participants_where_rows_are_held_leave_what_is_asked_for_incomplete(tmp_path):
+    api = SmallApi({"events": OF_PEOPLE, "participants": PEOPLE})
+    assert night(api, tmp_path, "events").exit_status == 0
+    api.rows["participants"] = []
+    report = night(api, tmp_path, "events", participants=("p1",), days=1)
+    assert (report.exit_status, report.experiments[0].is_complete) == (3, False)
+    assert "events the server lists no participants, where 2 rooms are held" in said(report)
