@@ -171,12 +171,19 @@ def _digest(*texts: str) -> str:
 
 
 def _extension(form: str, link: str, media: str) -> str:
-    _, dot, of_link = urlsplit(link).path.rpartition("/")[2].rpartition(".")
+    _, dot, of_link = _path(link).rpartition("/")[2].rpartition(".")
     if of_link.lower() == "m3u8" or form.lower() in _PLAYLISTS:
         return "m3u8"
     if form or dot:
         return form or of_link
     return "webm" if media == "audio" else "mp4"
+
+
+def _path(link: str) -> str:
+    try:
+        return urlsplit(link).path
+    except ValueError:  # beside a `downloadPath`, which is what counts, a link may be anything
+        return ""
 
 
 def _text(value: object) -> str:

@@ -151,6 +151,7 @@ def test_fault_58_whatever_names_a_row_can_be_written_down(row: dict[str, Any], 
 @given(row=ANY_ROW)
 @example(row={"status": {}})
 @example(row={"downloadUrl": "http://[::1"})
+@example(row={"downloadUrl": "http://[::1", "downloadPath": "recordings/1/download"})
 @example(row={"recordingId": "\ud800", "startTime": "\ud800"})
 def test_fault_38_and_39_any_row_is_a_recording_that_can_be_written_down(row: dict[str, Any]) -> None:
     for loopback_allowed in (True, False):
