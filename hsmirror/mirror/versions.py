@@ -44,14 +44,10 @@ def _several(held: Rows, came: Rows, asked: Asked, identity: Identity) -> set[st
     contents, several = _contents(came(), identity)
     held_contents, more = _contents(held(), identity, only=contents)
     changed = {name for name, content in held_contents.items() if contents[name] != content}
-    if asked.is_whole and not several:
-        changed |= (
-            more  # a whole list in which each id is one row's: what else is held of it are older versions
-        )
-    else:
+    if not asked.is_whole or several:
         several |= more
-    changed -= several
-    return several | _of_different_rows(held(), came(), asked, identity, changed)
+    changed = (changed | more) - several  # what else is held of an id that is one row's may be older versions
+    return several | _of_different_rows(held(), came(), asked, identity, changed, more)
 
 
 def _contents(
@@ -70,9 +66,18 @@ def _contents(
 
 
 def _of_different_rows(
-    held: Iterable[bytes], came: Iterable[bytes], asked: Asked, identity: Identity, changed: set[str]
+    held: Iterable[bytes],
+    came: Iterable[bytes],
+    asked: Asked,
+    identity: Identity,
+    changed: set[str],
+    shared: set[str],
 ) -> set[str]:
-    """Those of `changed` whose two contents are not proven to be one row's."""
+    """Those of `changed` whose two contents are not proven to be one row's.
+
+    Where rows that are held share an id (`shared`), a list that lacks some of them does not tell whether those
+    are older versions or other rows: whose they are, or when they are from, has to.
+    """
     if not changed:
         return changed
     newer = {
@@ -85,8 +90,11 @@ def _of_different_rows(
         if (name := identity(row)) is None or name not in changed:
             continue
         person, times = newer[name]
+        are_known = None not in {person, held_person := asked.person(row)}
         is_same = times == asked.times(row) or asked.speaks_for(row)
-        if None not in {person, held_person := asked.person(row)} and person != held_person:
+        if name in shared and not are_known:
+            is_same = bool(times) and times == asked.times(row)
+        if are_known and person != held_person:
             # Somebody else's, unless a whole list shows that it was assigned to another person.
             is_same = is_same and not asked.is_narrow and bool(times) and times == asked.times(row)
         if not is_same:
