@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from hsmirror.api.data_types import DATA_TYPES
@@ -19,7 +20,7 @@ from hsmirror.archive.durable import Modes
 from hsmirror.archive.layout import Layout
 from hsmirror.archive.reader import Archive
 from hsmirror.archive.receipts import Claim, IntentReceipt
-from hsmirror.archive.segments import Receipts
+from hsmirror.archive.segments import Receipts, segments
 from hsmirror.archive.shards import Form, read_rows
 from hsmirror.archive.verify import verify
 from hsmirror.clock import ManualClock
@@ -123,9 +124,12 @@ def test_fault_47_killed_at_any_step_the_next_run_finishes_and_nothing_held_is_l
         except Killed:
             pass
         killing(None)
+        assert verify(root).is_sound, (step, verify(root))
         open_archive(Layout(root), UPSTREAM, MODES, ManualClock(1_700_000_000.0 + 86_400 * 3))
         report = verify(root)
-        assert report.is_sound, (step, report)
+        # The first shard of a place may have come there without its receipt: a stray until it is read again.
+        assert set(report.strays) <= {EMPTY.path(0, compression)}, (step, report)
+        assert msgspec.structs.replace(report, strays=()).is_sound, (step, report)
         for shelf, ids in FIRST.items():
             ids_held = held(root).get(shelf.room, [])
             before = {str(number) for number in ids}
@@ -139,6 +143,7 @@ def test_fault_47_killed_at_any_step_the_next_run_finishes_and_nothing_held_is_l
             if ".hsmirror" not in path.parts
         }
         assert tree == {receipt.path for receipt in Archive.open(root).shards() if receipt.sha256}
+        assert verify(root).is_sound, (step, verify(root))
     assert step > 20
 
 
@@ -261,9 +266,8 @@ def test_fault_43_an_intent_is_written_when_its_staged_files_have_their_names_on
 
     monkeypatch.setattr(os, "fsync", watched)
     run(tmp_path, SECOND, day=2, compression="none")
-    (segment,) = {name for name in synced if name.startswith("receipts/")}
-    run_id = segment.removeprefix("receipts/").removesuffix(".jsonl")
-    folder = f".hsmirror/staging/{run_id}"
+    path = segments(Layout(tmp_path))[-1]
+    segment, folder = f"receipts/{path.name}", f".hsmirror/staging/{path.stem}"
     last_file = max(at for at, name in enumerate(synced) if name.startswith(f"{folder}/"))
     assert last_file < synced.index(folder) < synced.index(segment)
 
@@ -274,7 +278,7 @@ def test_fault_43_an_intent_is_open_until_all_of_its_receipts_are_there(tmp_path
     """
     run(tmp_path, FIRST, day=1, compression="none")
     run(tmp_path, SECOND, day=2, compression="none")
-    (_, segment) = sorted((tmp_path / "receipts").iterdir())
+    (_, segment) = segments(Layout(tmp_path))
     lines = segment.read_bytes().splitlines()
     large = [
         at for at, line in enumerate(lines) if b"room_id=large/" in line and b'"kind":"intent"' not in line
