@@ -64,8 +64,10 @@ def test_cpu_grows_linearly_with_receipts_at_worst(
 def test_a_run_starts_in_the_same_memory_whatever_the_archive_holds(
     archives: dict[int, Path], tmp_path: Path
 ) -> None:
-    few, *_, many = (start(Client(tmp_path), root).peak_bytes for root in archives.values())
-    assert (many - few) / SIZES[-1] < 20
+    """But for the first, which takes up an archive of an older version: one experiment's receipts at a time."""
+    few, *_, many = ([start(Client(tmp_path), root).peak_bytes for _ in range(2)] for root in archives.values())
+    assert (many[0] - few[0]) / (SIZES[-1] / Shape(0).experiments) < 1_000
+    assert (many[1] - few[1]) / SIZES[-1] < 20
 
 
 @pytest.mark.parametrize("takes_turns", [False, True])
