@@ -236,14 +236,16 @@ def _limits_tighter(strikes: Strikes) -> LabFaults:
 HEALS, MAY_STOP, MUST_STOP = Outcome.HEALS, Outcome.MAY_STOP, Outcome.MUST_STOP
 
 PAGING = (
-    Fault("total-high", "every list claims 7 rows more than it has", HEALS, _total(lambda total: total + 7)),
+    Fault(
+        "total-high", "every list claims 7 rows more than it has", MUST_STOP, _total(lambda total: total + 7)
+    ),
     Fault("total-low", "every list claims half of its rows", HEALS, _total(lambda total: total // 2)),
     Fault("total-absent", "no list says how many rows it has", HEALS, _without("total")),
     Fault("total-null", "the number of rows is null", HEALS, _total(lambda _: None)),
     Fault("total-text", "the number of rows is a text", HEALS, _total(str)),
     Fault("total-wanders", "another number of rows is claimed with every page", MAY_STOP, _total_wanders),
     Fault("early-end", "every page claims to be the last", HEALS, _claim(_early_end)),
-    Fault("more-forever", "every page claims that there are more", HEALS, _claim(_more_forever)),
+    Fault("more-forever", "every page claims that there are more", MUST_STOP, _claim(_more_forever)),
     Fault("offset-ignored", "every page is the first one again", MUST_STOP, _offset_ignored),
     Fault("next-offset-null", "the next offset is null", HEALS, _next_offset(lambda _own, _next: None)),
     Fault("next-offset-absent", "there is no next offset", HEALS, _without("nextOffset")),
@@ -259,7 +261,7 @@ PAGING = (
     ),
     Fault("limit-clamped", f"pages have {_CLAMP} rows, whatever is asked for", HEALS, _limit_clamped),
     Fault("empty-page", "a page amid a list is empty", MAY_STOP, _empty_page, rate=0.2),
-    Fault("short-page", "a page breaks off after some rows, and says so", HEALS, _short_page, rate=0.2),
+    Fault("short-page", "a page breaks off after some rows, and says so", MAY_STOP, _short_page, rate=0.2),
     Fault("order-unstable", "rows of one moment come in ever another order", MAY_STOP, _order_unstable),
     Fault(
         "large-pages-late",
