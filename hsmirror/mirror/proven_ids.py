@@ -74,7 +74,7 @@ def _facts(reading: Reading, ids: _Collector) -> PassFacts:
         reading.claims,
         fingerprint=hash(frozenset(ids.found)),
         repeats=len(ids.found) - len(set(ids.found)),
-        may_repeat=len(ids.contents) == len(ids.found),
+        may_repeat=reading.claims.pages == 1 or len(ids.contents) == len(ids.found),
         warnings=reading.warnings,
         age_seconds=reading.age_seconds,
     )

@@ -142,7 +142,7 @@ async def _read_proven(
     is_proven = verdict.judgement is Judgement.PROVEN
     note = verdict.note
     if is_proven and facts.repeats and key.data_type.id_fields:
-        note = f"{facts.repeats} ids have two contents; both are kept"
+        note = f"{facts.repeats} rows share their id with another one; both are kept"
     if verdict.judgement is Judgement.UNPROVEN and len(staged) > 1:
         parts = Parts.sealed(await anyio.to_thread.run_sync(_together, context, key.data_type, staged))
     if verdict.judgement is Judgement.UNPROVEN and _has_alike(passes):
@@ -177,7 +177,7 @@ def _facts(data_type: DataType, writer: ListWriter, reading: Reading) -> PassFac
         reading.claims,
         fingerprint=writer.fingerprint,
         repeats=writer.rows - writer.distinct if has_ids else writer.repeats,
-        may_repeat=not has_ids,
+        may_repeat=not has_ids or reading.claims.pages == 1,  # of a page no row is passed over
         warnings=reading.warnings,
         age_seconds=reading.age_seconds,
     )

@@ -69,7 +69,7 @@ async def test_fault_54_one_id_with_two_contents_is_kept_twice_and_said(tmp_path
         report = await run_sync(lab, tmp_path, **EVENTS)
     assert (report.exit_status, report.problems) == (0, ())
     assert held_rows(tmp_path / "archive", EXPERIMENT, "events") == Counter(rows)
-    assert any("two contents" in note for note in report.notes)
+    assert any("share their id" in note for note in report.notes)
 
 
 # --- what changes upstream -------------------------------------------------------------------------------

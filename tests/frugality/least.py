@@ -100,7 +100,10 @@ def repair(offer: Offer, damaged: Mapping[str, Collection[str]]) -> Counter[str]
 def _whole(listed: ListedType, page_rows: int) -> int:
     if listed.tells_rooms:
         return pages(listed.rows_of(listed.rows_by_room), page_rows)
-    return 1 + sum(pages(rows, page_rows) for rows in listed.rows_by_room.values() if rows)
+    rows = listed.rows_of(listed.rows_by_room)
+    # Where its first page is not all of it, the last one has to say, too, that its total is.
+    looks = 1 if rows <= page_rows else 2
+    return looks + sum(pages(rows, page_rows) for rows in listed.rows_by_room.values() if rows)
 
 
 def _some_rooms(listed: ListedType, rooms: Collection[str], page_rows: int, *, looks_at_total: int) -> int:
