@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+
+import anyio
 
 from hsmirror.api.envelope import Page
 from hsmirror.errors import (
@@ -105,8 +107,8 @@ class TypeMirror:
         self._was_read_whole = False
         self._first_page: Page | None = None
         """Of the experiment's list, where that is not read any further."""
-        self._was_read_to_its_end = False
-        """The experiment's list was, without a warning, although that did not prove it."""
+        self._is_told_whole = False
+        """The pages of the experiment's list that tell of its end say that its total is all."""
         self._searching_since = 0.0
         self._states: Mapping[str, RoomState] = {}
         self._has_no_way = False
@@ -341,7 +343,7 @@ class TypeMirror:
                 goes_by_room = must_tell_rooms and self._goes_by_room(found)
                 self._was_read_whole = await self._outcome.settle(found, rooms, is_last_word=not goes_by_room)
         if goes_by_room:
-            self._was_read_to_its_end = True
+            self._is_told_whole = True
             self._outcome.note(f"{found.note}; its rooms are read one by one")
             await self._read_by_room(unproven=found.note)
 
@@ -385,8 +387,7 @@ class TypeMirror:
             return
         self._way = Way.ROOMS
         self._states = self._states or await self._rooms.states(self._type)
-        await self._read_rooms(self._unsettled(rooms), may_be_absent=not is_listed)
-        await self._read_rooms(vanished)
+        await self._read_beside_the_end([*self._unsettled(rooms), *vanished], may_be_absent=not is_listed)
         await self._require_rooms_stood(rooms)
         self._doubt_rooms(doubt)
         if is_listed and self._outcome.is_complete:
@@ -452,13 +453,26 @@ class TypeMirror:
         page = self._first_page
         if page is not None and is_whole_list(page):
             return await are_all_in_rooms(self._context, key, page, rooms)
-        return await self._is_told_whole(key) and await are_rows_distinct(self._context, key, rooms)
+        return self._is_told_whole and await are_rows_distinct(self._context, key, rooms)
 
-    async def _is_told_whole(self, key: ListKey) -> bool:
-        """Do all pages of the experiment's list that tell of its end say that its total is all?"""
-        if self._was_read_to_its_end or self._total is None:
-            return self._was_read_to_its_end
-        return await ends_at(self._context.reader, key, self._total)
+    async def _read_beside_the_end(self, rooms: Sequence[str], *, may_be_absent: bool) -> None:
+        """Read these rooms; where the experiment's list has more pages than the first, look at its last one."""
+        failure: UpstreamError | None = None
+        async with anyio.create_task_group() as tasks:
+            if self._first_page is not None and not is_whole_list(self._first_page) and self._total:
+                tasks.start_soon(self._look_at_the_end, self._total)
+            try:
+                await self._read_rooms(rooms, may_be_absent=may_be_absent)
+            except UpstreamError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def _look_at_the_end(self, total: int) -> None:
+        """Does the last page of the experiment's list, too, say that its total is all?"""
+        key = self._key(Scope.EXPERIMENT, self._wanted.experiment)
+        with suppress(UpstreamError):  # then the list is read to its end
+            self._is_told_whole = await ends_at(self._context.reader, key, total)
 
     async def _read_other_rooms(
         self, known: Sequence[str], again: Sequence[str], total: int | None

@@ -342,7 +342,11 @@ class _Planning:
         lists = room_by_room(endpoint, rows, rooms, self._page_rows, row_seconds, sample=sample)
         # The first page of the whole list shows that its rows do not name their rooms.
         is_listed = not self._chosen.rooms and Scope.EXPERIMENT in data_type.scopes
-        return (Requests(endpoint, int(is_listed)), *lists)
+        # Where that is not all of it, its last page is looked at beside the rooms.
+        looks_at_end = is_listed and rows > self._page_rows
+        first, *others = lists
+        first = replace(first, count=first.count + int(looks_at_end))
+        return (Requests(endpoint, int(is_listed)), first, *others)
 
     def _tonight(self, data_type: DataType, held: HeldList, total: int | None, row_seconds: float) -> Steps:
         is_rooms = data_type.name == "rooms"
