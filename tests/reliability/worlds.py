@@ -24,7 +24,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -46,6 +46,7 @@ from reliability.worlds_truth import (
     PEOPLE,
     TIMED,
     Experiment,
+    Lists,
     Row,
     State,
     contents,
@@ -129,9 +130,12 @@ class Play:
         def fail(text: str) -> None:
             self.outcome.failures.append(f"{name}: {text}")
 
-        before = contents(held(self.archive))
+        held_before = held(self.archive)
+        before = contents(held_before)
         moments = {each.name: each.now for each in self.experiments.values()}
         chosen = self._chosen(night)
+        if not (chosen.rooms or chosen.participants or chosen.start_time):
+            night = replace(night, narrow="")  # there was nothing to narrow it to
         report = self._sync(chosen, full=night.full)
         if isinstance(report, HsmirrorError):
             self.outcome.incomplete += 1
@@ -146,7 +150,7 @@ class Play:
             kinds = [kind for each in report.experiments for kind in each.types if kind.why]
             whys = [problem.what for problem in report.problems] + [f"{k.data_type}: {k.why}" for k in kinds]
             fail(f"a good server is called incomplete: {whys}")
-        self._judge(report, night, chosen, moments, fail)
+        self._judge(report, night, chosen, moments, held_before, fail)
         self.last_run = moments
         if lost := before - contents(held(self.archive)):
             older = superseded(self.archive)
@@ -159,6 +163,7 @@ class Play:
         night: Night,
         chosen: ExperimentSettings,
         moments: dict[str, int],
+        before: Lists,
         fail: Callable[[str], None],
     ) -> None:
         """Of a type that is not in the report, a complete run over all says that there is nothing."""
@@ -173,9 +178,22 @@ class Play:
             kinds |= set(self.world.manners.kinds) if says_all else set()
             experiment = self.experiments[name]
             for kind in sorted(kinds & experiment.rows.keys() - set(self.server.oddities.absent)):
+                if night.narrow and self._is_empty_rightly(experiment, kind, chosen, before[name, kind]):
+                    continue
                 found = self._faults(experiment, kind, lists[name, kind], night, chosen, moments[name])
                 for fault in found[:_MOST_TOLD]:
                     fail(fault)
+
+    def _is_empty_rightly(
+        self, experiment: Experiment, kind: str, chosen: ExperimentSettings, before: Counter[tuple[str, str]]
+    ) -> bool:
+        """Does nothing that is held of the selection speak against the empty list of tonight?"""
+        is_claimed = _claim(kind, chosen)
+        return kind in self.server.emptied and not any(
+            before[state.place] and is_claimed(state, row)
+            for row in experiment.rows[kind]
+            for state in row.states
+        )
 
     def _faults(
         self,
@@ -200,6 +218,8 @@ class Play:
         }
         if not night.narrow and (night.full or key not in self.full_since):
             self.full_since[key] = start
+        elif night.narrow == "rooms" or (night.narrow == "window" and kind not in TIMED):
+            self.full_since.setdefault(key, start)  # rooms that a narrow run read whole are settled, too
         return list(
             faults(
                 experiment,

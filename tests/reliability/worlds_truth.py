@@ -282,8 +282,11 @@ class Experiment:
                 if ended := json.loads(row.now.content).get("endedAt"):
                     return now - datetime.fromisoformat(ended).timestamp() < 47 * HOUR
                 of_it = [each for each in self.changes if each.room == room and each.kind in {"rooms", kind}]
-                seen = [each.at for each in of_it if each.moment <= last_run]
-                return bool(seen) and now - max(seen) < 29 * DAY
+                seen = sorted(each.at for each in of_it if each.moment <= last_run)
+                last = seen[0] if seen else 0.0
+                for at in seen:  # what changes in a room that is settled already need not be seen
+                    last = at if at - last < 29 * DAY else last
+                return now - last < 29 * DAY
         return False
 
 
@@ -383,7 +386,8 @@ def faults(
             twice = [
                 (one.place, other.place)
                 for one, other in combinations(copies, 2)
-                if one.place != other.place and (one.room == other.room or one.at == other.at)
+                if one.place != other.place
+                and (one.room == other.room or (one.at == other.at and row.gone is None and row.now in (one, other)))
             ]
             if twice:
                 yield f"{kind} {row.id} is held {len(copies)} times: {twice[0]}"
