@@ -8,7 +8,9 @@ This module knows nothing of hsmirror. It assumes the documented API and no more
 - That an endpoint is missing takes one request to learn, and none on the nights after.
 - A row's room is told by the row, or by the room's list that it is in. Where rows do not tell it, every room
   that has rows has to be asked for by itself, and the experiment's list once: its total shows whether there are
-  rows that belong to no room. (Rooms without rows need not be asked: the total leaves nothing for them.)
+  rows that belong to no room. (Rooms without rows need not be asked: the total leaves nothing for them.) Where
+  that list has more pages than one, its last one has to be asked for, too: only there it says that nothing is
+  left out.
 - The rooms are learnt from the list of rooms, which is a data type like the others.
 - Each of the experiment's documents takes one request: only its answer shows whether it has changed.
 - A settled room's rows are not expected to change. What changed all the same shows in the total of the
@@ -101,7 +103,6 @@ def _whole(listed: ListedType, page_rows: int) -> int:
     if listed.tells_rooms:
         return pages(listed.rows_of(listed.rows_by_room), page_rows)
     rows = listed.rows_of(listed.rows_by_room)
-    # Where its first page is not all of it, the last one has to say, too, that its total is.
     looks = 1 if rows <= page_rows else 2
     return looks + sum(pages(rows, page_rows) for rows in listed.rows_by_room.values() if rows)
 

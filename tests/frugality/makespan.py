@@ -25,6 +25,16 @@ from frugality.runs import USUAL_LINK, Observed, play
 REQUESTS_PER_HOUR, REQUESTS_PER_MINUTE = 1_000, 100
 AT_ONCE = 16
 MOST_OVER_LEAST = 1.05
+MOST_WHERE_ROWS_NAME_NO_ROOM = 1.10
+"""The last page of the experiment's list is looked at, too; and where rows are alike in two rooms, all of it is
+read once the rooms have been: until then nobody knows."""
+
+
+def most_over_least(shape: LabShape) -> float:
+    """What a first sync of such a lab may take, over the least."""
+    return MOST_OVER_LEAST if shape.tells_rooms else MOST_WHERE_ROWS_NAME_NO_ROOM
+
+
 SLOW_LINK = Link(latency_seconds=1.5, bytes_per_second=5e6)
 _JUST_OVER_AN_HOUR = LabShape(400, MANY, True, 100)
 _JUST_OVER_TWO = LabShape(800, MANY, True, 100)
@@ -66,7 +76,7 @@ def _row(observed: Observed) -> tuple[str, ...]:
         f"{observed.requests.total():,}",
         f"{observed.seconds:,.2f}",
         f"{observed.seconds / ratio:,.2f}",
-        f"{ratio:.3f}" if ratio <= MOST_OVER_LEAST else f"**{ratio:.3f}**",
+        f"{ratio:.3f}" if ratio <= most_over_least(observed.shape) else f"**{ratio:.3f}**",
         str(observed.refused),
     )
 

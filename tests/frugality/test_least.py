@@ -22,8 +22,8 @@ def test_a_list_costs_its_pages_and_what_is_missing_one_request() -> None:
     assert first_sync(offer()) == {"experiments": 3, "videochat": 1, "events": 2, "rooms": 1}
 
 
-def test_where_rows_tell_no_room_each_room_with_rows_costs_its_pages_and_the_whole_list_one_request() -> None:
-    assert first_sync(offer(tells_rooms=False))["events"] == 1 + 2 + 1
+def test_where_rows_tell_no_room_each_room_with_rows_costs_its_pages_and_the_whole_list_its_two_ends() -> None:
+    assert first_sync(offer(tells_rooms=False))["events"] == 1 + 2 + 2
 
 
 def test_a_night_costs_the_documents_and_one_look_a_list_be_it_there_or_not() -> None:

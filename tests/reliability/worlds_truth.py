@@ -387,7 +387,10 @@ def faults(
                 (one.place, other.place)
                 for one, other in combinations(copies, 2)
                 if one.place != other.place
-                and (one.room == other.room or (one.at == other.at and row.gone is None and row.now in (one, other)))
+                and (
+                    one.room == other.room
+                    or (one.at == other.at and row.gone is None and row.now in (one, other))
+                )
             ]
             if twice:
                 yield f"{kind} {row.id} is held {len(copies)} times: {twice[0]}"
