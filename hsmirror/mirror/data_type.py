@@ -383,7 +383,12 @@ class TypeMirror:
                 await self._read_experiment(must_tell_rooms=False)
             else:
                 self._way = Way.ROOMS
-                self._has_no_way = not self._rooms.are_listed
+                self._has_no_way = not self._rooms.are_listed and self._rooms.may_be_named
+                if not (self._has_no_way or self._rooms.are_listed):
+                    self._outcome.fail(
+                        "no room is known: the server lists none, and nothing else is read that names some; "
+                        "name the rooms (--room), or read events with it"
+                    )
             return
         self._way = Way.ROOMS
         self._states = self._states or await self._rooms.states(self._type)

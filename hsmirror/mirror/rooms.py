@@ -55,6 +55,8 @@ class ExperimentRooms:
         self._upstream: dict[str, None] = {}
         self._own: set[str | None] = set()
         self._telling = {data_type.name for data_type in types}
+        self.may_be_named = any(Scope.EXPERIMENT in each.scopes and each.room_fields for each in types)
+        """Does this run read lists of the whole experiment, whose rows may name rooms?"""
         self._all_told = anyio.Event()
         self._listed: list[str] | None = None
         self._is_listed_as_type = _ROOMS in types and not self._are_left_alone()

@@ -241,3 +241,13 @@ def test_a_type_that_one_room_has_is_not_absent_whatever_the_words_of_the_next_o
     report = night(api, tmp_path, "rooms", "variables")
     assert report.exit_status == Exit.COMPLETE
     assert len(held(tmp_path, "variables")) == 2
+
+
+def test_where_no_room_is_known_and_nothing_may_name_one_what_is_read_by_room_is_not_complete(tmp_path):
+    api = SmallApi({"variables": [{"name": "v", "roomId": "r1"}], "events": [{"id": "e1", "roomId": "r1"}]})
+    report = night(api, tmp_path, "variables")
+    assert report.exit_status == Exit.INCOMPLETE
+    assert "no room is known" in said(report)
+    (tmp_path / "both").mkdir()
+    assert night(api, tmp_path / "both", "variables", "events").exit_status == 0
+    assert held(tmp_path / "both", "variables")
