@@ -199,7 +199,8 @@ async def test_fault_78_a_refused_offset_means_room_by_room(tmp_path):
 
 
 # --- 106: sums that balance ------------------------------------------------------------------------------
-async def test_fault_106_a_row_in_two_rooms_does_not_make_up_for_one_in_none(tmp_path):
+@pytest.mark.parametrize("page_cap", [10, 6], ids=["on one page", "on two pages"])
+async def test_fault_106_a_row_in_two_rooms_does_not_make_up_for_one_in_none(tmp_path, page_cap):
     """Rows name no room. The rooms' lists have as many rows together as the experiment's, and not the same."""
     rows = [("room_a" if number < 5 else "room_b", event(number, None)) for number in range(10)]
 
@@ -212,7 +213,7 @@ async def test_fault_106_a_row_in_two_rooms_does_not_make_up_for_one_in_none(tmp
         return given
 
     source = GivenRows({"events": rows, "rooms": ENDED}, reorder=twice)
-    async with serving_rows(source) as lab:
+    async with serving_rows(source, answers=AnswerOptions(page_cap=page_cap)) as lab:
         report = await run_sync(lab, tmp_path, **EVENTS)
     assert report.exit_status == 3 or held(tmp_path) == Counter(rows)
     assert report.exit_status == 3
