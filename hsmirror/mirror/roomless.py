@@ -52,10 +52,13 @@ async def read_roomless(
         listed = await anyio.to_thread.run_sync(found.parts.take_all)
         beyond = await anyio.to_thread.run_sync(_beyond, context, key, listed, rooms)
         if beyond.is_news:
-            rooms = [*rooms, *await read_other_rooms(beyond.rooms, found.total)]
+            # What rooms have and is no longer listed may be these rows in an older version: read all again.
+            has_changed = beyond.in_rooms < outcome.upstream_rows_of(rooms)
+            rooms = [*rooms, *await read_other_rooms(beyond.rooms, None if has_changed else found.total)]
             beyond = await anyio.to_thread.run_sync(_beyond, context, key, listed, rooms)
     left = beyond.of_no_room
-    if why := _do_not_fit(key, found.rows, beyond, are_rooms_known=are_rooms_known):
+    of_rooms = outcome.upstream_rows_of(rooms)
+    if why := _do_not_fit(key, found.rows, beyond, of_rooms, are_rooms_known=are_rooms_known):
         outcome.fail(f"{why}; run again", is_unproven=True)
         return found.total
     still = await anyio.to_thread.run_sync(_still_roomless, context, key, rooms, beyond.identity)
@@ -68,13 +71,15 @@ async def read_roomless(
     return found.total
 
 
-def _do_not_fit(key: ListKey, listed: int, beyond: _Beyond, *, are_rooms_known: bool) -> str:
+def _do_not_fit(key: ListKey, listed: int, beyond: _Beyond, of_rooms: int, *, are_rooms_known: bool) -> str:
     """Why what the experiment lists and what its rooms have do not make one whole; empty where they do."""
     rows = sum(part.rows for part in beyond.of_no_room)
     if beyond.rooms:
         return f"rows of room {beyond.rooms[0]} came while its list was read"
     if rows and not are_rooms_known:
         return f"{rows} rows are in none of the rooms that are known, and the server lists no rooms"
+    if key.window.is_whole and beyond.is_news and beyond.in_rooms < of_rooms:
+        return f"{of_rooms - beyond.in_rooms} rows of rooms changed while these were read"
     if key.window.is_whole and rows + beyond.in_rooms != listed:
         return (
             f"the experiment lists {listed} rows, of which {rows} are in no room, and its rooms have "
