@@ -173,6 +173,10 @@ class TypeMirror:
                     for room, people in people_by_room.items()
                 ]
             )
+            if room := await self._rooms.has_moved(people_by_room):
+                self._outcome.fail(
+                    f"room {room} came up while the rooms were read; run again", is_unproven=True
+                )
         elif self._wanted.rooms:
             self._doubt_selection()
             await self._read_rooms(self._wanted.rooms)

@@ -245,6 +245,19 @@ class ExperimentRooms:
                 by_room.setdefault(room, []).extend(unplaced)
         return by_room
 
+    async def has_moved(self, asked: Mapping[str, Sequence[str]]) -> str:
+        """A room that a wanted participant is in by now, and that was not among those `asked`; empty if none.
+
+        A room may be renamed, or a participant come to another one, while they are read. One request.
+        """
+        if self._wanted.rooms:
+            return ""
+        people = await self._collect(Scope.EXPERIMENT, self._wanted.experiment, DATA_TYPES["participants"])
+        wanted = set(self._wanted.participants)
+        found = people.found if people is not None else [(None, room) for room in await self.listed_again()]
+        rooms = (room for person, room in found if room is not None and person in {None, *wanted})
+        return next((room for room in rooms if room not in asked), "")
+
     async def _people_listed(self) -> ProvenIds | None:
         """The participants and their rooms; None where the server does not list them."""
         try:

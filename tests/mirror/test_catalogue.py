@@ -292,3 +292,26 @@ def test_no_participants_where_rows_are_held_leave_what_is_asked_for_incomplete(
     report = night(api, tmp_path, "events", participants=("p1",), days=1)
     assert (report.exit_status, report.experiments[0].is_complete) == (3, False)
     assert "events the server lists no participants, where 2 rooms are held" in said(report)
+
+
+def test_a_room_that_is_renamed_while_a_participants_lists_are_read_is_noticed(tmp_path):
+    def rows(room: str) -> dict[str, list[dict[str, str]]]:
+        event = {"id": "e1", "roomId": room, "participantId": "p1"}
+        return {
+            "events": [event],
+            "participants": [{"participantId": "p1", "roomId": room}],
+            "rooms": [{"id": room}],
+        }
+
+    api = SmallApi(rows("r1"))
+
+    def rename(path: str, params: Mapping[str, str]) -> None:
+        if "/events/" in path:
+            api.rows.update(rows("r2"))
+
+    api.other = rename
+    report = night(api, tmp_path, "events", participants=("p1",))
+    assert report.exit_status == Exit.INCOMPLETE
+    assert "room r2 came up" in said(report)
+    assert night(api, tmp_path, "events", days=1, participants=("p1",)).exit_status == 0
+    assert held(tmp_path, "events")
